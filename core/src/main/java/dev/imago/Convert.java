@@ -1,0 +1,120 @@
+package dev.imago;
+
+import dev.imago.image.Image;
+import dev.imago.image.Progress;
+import dev.imago.image.SyncMode;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Objects;
+
+/**
+ * Copies what guests see in one or more images into another one, holes left out. Immutable: each
+ * method with an argument returns a changed copy.
+ */
+public final class Convert {
+  private final List<Image> sources;
+  private int sparseSize = 4096;
+  private int parallelism = 2;
+  private boolean keepBacking;
+  private boolean targetIsZero;
+  private boolean direct;
+  private SyncMode sync = SyncMode.FULL;
+  private Progress progress = Progress.NONE;
+
+  private Convert(List<Image> sources) {
+    this.sources = sources;
+  }
+
+  /** From these images, one behind the other. They stay the caller's. */
+  public static Convert from(Image... sources) {
+    return new Convert(List.of(sources));
+  }
+
+  private Convert copy() {
+    Convert copy = new Convert(sources);
+    copy.sparseSize = sparseSize;
+    copy.parallelism = parallelism;
+    copy.keepBacking = keepBacking;
+    copy.targetIsZero = targetIsZero;
+    copy.direct = direct;
+    copy.sync = sync;
+    copy.progress = progress;
+    return copy;
+  }
+
+  /**
+   * The shortest run of zeroes in the sources' data that becomes a hole, in bytes: a multiple of
+   * 512, at most 16 MiB. 0 looks for none and allocates the whole target.
+   */
+  public Convert sparseSize(int sparseSize) {
+    Convert copy = copy();
+    copy.sparseSize = sparseSize;
+    return copy;
+  }
+
+  /** How many threads copy, 1 to 64; 1 uses the caller's alone. */
+  public Convert parallelism(int parallelism) {
+    Convert copy = copy();
+    copy.parallelism = parallelism;
+    return copy;
+  }
+
+  /**
+   * Copies only what the source's own top layer holds; what it leaves to its backing image is left
+   * to the target's. Zeroes are then written where the top layer holds zeroes.
+   */
+  public Convert keepBacking(boolean keepBacking) {
+    Convert copy = copy();
+    copy.keepBacking = keepBacking;
+    return copy;
+  }
+
+  /** Takes the caller's word that an existing target reads as zero everywhere. */
+  public Convert targetIsZero(boolean targetIsZero) {
+    Convert copy = copy();
+    copy.targetIsZero = targetIsZero;
+    return copy;
+  }
+
+  /** Whether a new target is written past the host's cache. */
+  public Convert direct(boolean direct) {
+    Convert copy = copy();
+    copy.direct = direct;
+    return copy;
+  }
+
+  /** How hard a new target is to be kept: with FULL it survives a power cut once this returns. */
+  public Convert sync(SyncMode sync) {
+    Convert copy = copy();
+    copy.sync = Objects.requireNonNull(sync);
+    return copy;
+  }
+
+  /** Told of the bytes of the sources that are done. */
+  public Convert progress(Progress progress) {
+    Convert copy = copy();
+    copy.progress = Objects.requireNonNull(progress);
+    return copy;
+  }
+
+  /**
+   * Makes a new image and copies into it. If anything fails, a file made here is removed.
+   *
+   * @param options its size may be 0: the sources' is then taken
+   * @throws ConvertException if a source could not be read or the target not written
+   */
+  public void to(Path target, CreateOptions options) throws IOException {
+    throw new UnsupportedOperationException();
+  }
+
+  /**
+   * Copies into an image that exists and is at least as long as the sources. What lies behind them
+   * is left as it is. The target is flushed, and stays the caller's and open.
+   *
+   * @throws ConvertException if a source could not be read or the target not written
+   */
+  public void to(Image target) throws IOException {
+    throw new UnsupportedOperationException();
+  }
+}

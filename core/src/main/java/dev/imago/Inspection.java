@@ -1,0 +1,38 @@
+package dev.imago;
+
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What one file says about itself. Made without opening anything that the file names.
+ *
+ * @param name the path as the caller gave it
+ * @param format as asked for, or the best of {@code matching}
+ * @param matching every format that the first bytes fit, best first; {@code raw} fits always
+ * @param virtualSize size of the disk in bytes
+ * @param fileLength length of the file in bytes
+ * @param allocatedBytes host space in use, or -1 if that is not known
+ * @param clusterSize in bytes; 1 if the format has none
+ * @param backingFile as it stands in the file, or null
+ * @param backingFormat as it stands in the file, or null if it does not say
+ * @param dataFile as it stands in the file, or null
+ * @param encrypted whether guest data is encrypted
+ * @param dirty whether the image was not closed cleanly
+ * @param corrupt whether someone has marked the image as corrupt
+ * @param snapshots number of internal snapshots
+ */
+public record Inspection(
+    String name,
+    String format,
+    List<String> matching,
+    long virtualSize,
+    long fileLength,
+    long allocatedBytes,
+    int clusterSize,
+    @Nullable String backingFile,
+    @Nullable String backingFormat,
+    @Nullable String dataFile,
+    boolean encrypted,
+    boolean dirty,
+    boolean corrupt,
+    int snapshots) {}

@@ -1,0 +1,192 @@
+package dev.imago;
+
+import dev.imago.image.Image;
+import dev.imago.image.References;
+import dev.imago.image.SyncMode;
+import dev.imago.storage.Storage;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * How an image is to be opened. Immutable: each method with an argument returns a changed copy.
+ *
+ * <p>What the options say of host cache, locks and sync mode holds for the image's backing and data
+ * files too; backing images are read-only all the same.
+ */
+public final class OpenOptions {
+  private final References references;
+  private @Nullable String format;
+  private boolean writable;
+  private SyncMode sync = SyncMode.FULL;
+  private boolean direct;
+  private boolean forceShare;
+  private boolean withoutBacking;
+  private boolean withoutDataFile;
+  private @Nullable Image backing;
+  private @Nullable Storage dataFile;
+  private long cacheBytes = -1;
+
+  private OpenOptions(References references) {
+    this.references = Objects.requireNonNull(references);
+  }
+
+  private OpenOptions copy() {
+    OpenOptions copy = new OpenOptions(references);
+    copy.format = format;
+    copy.writable = writable;
+    copy.sync = sync;
+    copy.direct = direct;
+    copy.forceShare = forceShare;
+    copy.withoutBacking = withoutBacking;
+    copy.withoutDataFile = withoutDataFile;
+    copy.backing = backing;
+    copy.dataFile = dataFile;
+    copy.cacheBytes = cacheBytes;
+    return copy;
+  }
+
+  /**
+   * Read-only, format probed, {@link SyncMode#FULL}, through the host's cache, with locks.
+   *
+   * @param references which files the image may name inside itself and have opened
+   */
+  public static OpenOptions of(References references) {
+    return new OpenOptions(references);
+  }
+
+  /** Which files the image may name inside itself and have opened. */
+  public References references() {
+    return references;
+  }
+
+  /**
+   * The format's name as in {@code qemu-img -f}, so that nothing is probed; null to probe.
+   *
+   * <p>Probing a disk whose guest could write its first sector is dangerous: it may have made it
+   * look like a format that names other files.
+   */
+  public OpenOptions format(@Nullable String format) {
+    OpenOptions copy = copy();
+    copy.format = format;
+    return copy;
+  }
+
+  /** The format's name, or null if it is to be probed. */
+  public @Nullable String format() {
+    return format;
+  }
+
+  /** Whether the image may be written to. Takes the lock that excludes every other user. */
+  public OpenOptions writable(boolean writable) {
+    OpenOptions copy = copy();
+    copy.writable = writable;
+    return copy;
+  }
+
+  /** Whether the image may be written to. */
+  public boolean writable() {
+    return writable;
+  }
+
+  /** How hard the image tries to keep what was flushed. */
+  public OpenOptions sync(SyncMode sync) {
+    OpenOptions copy = copy();
+    copy.sync = Objects.requireNonNull(sync);
+    return copy;
+  }
+
+  /** How hard the image tries to keep what was flushed. */
+  public SyncMode sync() {
+    return sync;
+  }
+
+  /** Whether files are read and written past the host's cache. */
+  public OpenOptions direct(boolean direct) {
+    OpenOptions copy = copy();
+    copy.direct = direct;
+    return copy;
+  }
+
+  /** Whether files are read and written past the host's cache. */
+  public boolean direct() {
+    return direct;
+  }
+
+  /** Opens without locks, while someone else may be writing. For read-only images alone. */
+  public OpenOptions forceShare(boolean forceShare) {
+    OpenOptions copy = copy();
+    copy.forceShare = forceShare;
+    return copy;
+  }
+
+  /** Whether no locks are taken. */
+  public boolean forceShare() {
+    return forceShare;
+  }
+
+  /** Leaves the backing file closed: what the top layer does not have reads as zero. */
+  public OpenOptions withoutBacking() {
+    OpenOptions copy = copy();
+    copy.withoutBacking = true;
+    return copy;
+  }
+
+  /** Whether the backing file stays closed. */
+  public boolean isWithoutBacking() {
+    return withoutBacking;
+  }
+
+  /** Leaves the data file closed: the metadata can be looked at, guest data cannot be read. */
+  public OpenOptions withoutDataFile() {
+    OpenOptions copy = copy();
+    copy.withoutDataFile = true;
+    return copy;
+  }
+
+  /** Whether the data file stays closed. */
+  public boolean isWithoutDataFile() {
+    return withoutDataFile;
+  }
+
+  /**
+   * Uses this image where the top layer names a backing file; the name is not looked at. Belongs to
+   * the opened image, which closes it, from the moment open succeeds.
+   */
+  public OpenOptions backing(@Nullable Image backing) {
+    OpenOptions copy = copy();
+    copy.backing = backing;
+    return copy;
+  }
+
+  /** The image to use as the top layer's backing image, or null. */
+  public @Nullable Image backing() {
+    return backing;
+  }
+
+  /**
+   * Uses this storage where the top layer names a data file; the name is not looked at. Belongs to
+   * the opened image, which closes it, from the moment open succeeds.
+   */
+  public OpenOptions dataFile(@Nullable Storage dataFile) {
+    OpenOptions copy = copy();
+    copy.dataFile = dataFile;
+    return copy;
+  }
+
+  /** The storage to use as the top layer's data file, or null. */
+  public @Nullable Storage dataFile() {
+    return dataFile;
+  }
+
+  /** Memory for cached metadata of each layer, in bytes; -1 leaves it to the format. */
+  public OpenOptions cacheBytes(long cacheBytes) {
+    OpenOptions copy = copy();
+    copy.cacheBytes = cacheBytes;
+    return copy;
+  }
+
+  /** Memory for cached metadata of each layer, in bytes, or -1. */
+  public long cacheBytes() {
+    return cacheBytes;
+  }
+}
