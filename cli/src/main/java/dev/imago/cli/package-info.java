@@ -1,0 +1,5 @@
+/** The command line: options in, one library call, words out. */
+@NullMarked
+package dev.imago.cli;
+
+import org.jspecify.annotations.NullMarked;

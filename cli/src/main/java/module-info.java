@@ -1,0 +1,5 @@
+/** The command line. */
+module dev.imago.cli {
+  requires static org.jspecify;
+  requires dev.imago;
+}

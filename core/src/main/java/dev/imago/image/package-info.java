@@ -1,0 +1,5 @@
+/** The contract: what a virtual disk image is and which errors it raises. */
+@NullMarked
+package dev.imago.image;
+
+import org.jspecify.annotations.NullMarked;
