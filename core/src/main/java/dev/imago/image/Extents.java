@@ -46,6 +46,7 @@ final class Extents {
   }
 
   /** Two runs as one, if the second goes on where the first ends. */
+  @SuppressWarnings("ReferenceEquality") // layers and storages have no other identity
   static Optional<Extent> merged(Extent a, Extent b) {
     if (a.layer() != b.layer() || a.depth() != b.depth()) {
       return Optional.empty();

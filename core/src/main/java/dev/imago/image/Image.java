@@ -84,8 +84,7 @@ public interface Image extends Closeable {
    * @param mayUnmap whether host space may be given back for it; without, allocated space is kept
    *     where the format can say so
    */
-  void writeZeroes(long guestOffset, long length, boolean mayUnmap, boolean fua)
-      throws IOException;
+  void writeZeroes(long guestOffset, long length, boolean mayUnmap, boolean fua) throws IOException;
 
   /**
    * Changes whole clusters inside a range to a fixed kind of mapping. The start is rounded up to a
@@ -145,7 +144,9 @@ public interface Image extends Closeable {
   /** Forgets cached metadata, because someone else changed the image (live migration). */
   void invalidateCache() throws IOException;
 
-  /** A channel over the guest's bytes. It cannot grow the disk; closing it leaves the image open. */
+  /**
+   * A channel over the guest's bytes. It cannot grow the disk; closing it leaves the image open.
+   */
   default SeekableByteChannel channel() {
     return new ImageChannel(this);
   }

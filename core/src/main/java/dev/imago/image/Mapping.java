@@ -16,8 +16,7 @@ public sealed interface Mapping {
    *
    * @param writable whether they may be overwritten there: nothing else refers to them
    */
-  record Data(Storage storage, long hostOffset, long length, boolean writable)
-      implements Mapping {}
+  record Data(Storage storage, long hostOffset, long length, boolean writable) implements Mapping {}
 
   /**
    * The bytes are zero.
@@ -40,8 +39,7 @@ public sealed interface Mapping {
    * @param hostOffset where the encoded form starts
    * @param encodedLength its length in bytes; an upper bound where the format knows no better
    */
-  record Encoded(
-      Storage storage, String encoding, long hostOffset, long encodedLength, long length)
+  record Encoded(Storage storage, String encoding, long hostOffset, long encodedLength, long length)
       implements Mapping {}
 
   /** At or behind the image's end. */

@@ -13,8 +13,8 @@ public final class StorageLockedException extends IOException {
    * Names what could not be locked.
    *
    * @param name the storage's name
-   * @param lock QEMU's word for the permission that is taken: {@code write}, {@code shared "write"},
-   *     {@code consistent read}…
+   * @param lock QEMU's word for the permission that is taken: {@code write}, {@code shared
+   *     "write"}, {@code consistent read}…
    */
   public StorageLockedException(String name, String lock) {
     super("%s: failed to get %s lock: another process is using it".formatted(name, lock));
