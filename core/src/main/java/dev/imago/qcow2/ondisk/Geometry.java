@@ -100,6 +100,14 @@ public record Geometry(int clusterBits, int refcountOrder, int version, boolean 
     return size == 0 ? 0 : l1Index(size - 1) + 1;
   }
 
+  /** As {@link #l1Entries(long)}, for entries of 16 bytes if {@code extendedL2}. */
+  public long l1Entries(long size, boolean extendedL2) {
+    if (!extendedL2 || size == 0) {
+      return l1Entries(size);
+    }
+    return ((size - 1) >>> (2 * clusterBits - 4)) + 1;
+  }
+
   /** Bytes of a metadata slice. */
   public int sliceBytes() {
     return 1 << Math.min(SLICE_BITS, clusterBits);

@@ -1,0 +1,183 @@
+package dev.imago.qcow2.ondisk;
+
+import dev.imago.image.ImageFormatException;
+import java.nio.ByteBuffer;
+
+/**
+ * An entry of the snapshot table. Its length varies; each starts at a multiple of 8.
+ *
+ * <p>Spec: qcow2 digest, section 7.
+ *
+ * @param l1TableOffset host offset of the snapshot's L1 table, cluster aligned
+ * @param l1Size entries of that table
+ * @param seconds date in seconds since 1970
+ * @param nanoseconds of the date
+ * @param vmClock guest run time in nanoseconds
+ * @param vmStateSize32 the old 32-bit field; see {@link #vmStateSize}
+ * @param extra further fields: 64-bit VM state size, disk size, instruction count, and unknown ones
+ * @param rawId decimal digits as a rule
+ * @param rawName any bytes
+ */
+public record SnapshotEntry(
+    long l1TableOffset,
+    long l1Size,
+    long seconds,
+    long nanoseconds,
+    long vmClock,
+    long vmStateSize32,
+    Bytes extra,
+    Bytes rawId,
+    Bytes rawName) {
+  /** Length without extra data, ID and name, in bytes. */
+  public static final int FIXED_BYTES = 40;
+
+  /** Most extra data of an entry, in bytes. */
+  public static final int MAX_EXTRA_BYTES = 1024;
+
+  /** Longest snapshot table, in bytes. */
+  public static final long MAX_TABLE_BYTES = 64 << 20;
+
+  /** Longest entry with its padding, in bytes. */
+  public static final int MAX_BYTES = (FIXED_BYTES + MAX_EXTRA_BYTES + 2 * 0xffff + 7) & ~7;
+
+  /**
+   * Reads one entry and moves {@code in} past it and its padding (which may be missing at the end).
+   *
+   * @param at host offset of {@code in}'s position, for messages
+   * @param header says version and cluster size
+   * @throws ImageFormatException if a field breaks the specification or the entry is cut off
+   */
+  public static SnapshotEntry parse(ByteBuffer in, long at, Header header, String image)
+      throws ImageFormatException {
+    if (in.remaining() < FIXED_BYTES) {
+      throw cutOff(in, at, FIXED_BYTES, image);
+    }
+    int start = in.position();
+    final long l1TableOffset = in.getLong();
+    final long l1Size = u32(in);
+    final int idLength = Short.toUnsignedInt(in.getShort());
+    final int nameLength = Short.toUnsignedInt(in.getShort());
+    final long seconds = u32(in);
+    final long nanoseconds = u32(in);
+    final long vmClock = in.getLong();
+    final long vmStateSize32 = u32(in);
+    final long extraLength = u32(in);
+    checkL1(l1TableOffset, l1Size, at, header, image);
+    if (extraLength > MAX_EXTRA_BYTES) {
+      throw new ImageFormatException(
+          image,
+          at + 36,
+          "snapshot extra data size",
+          "%d; at most %d".formatted(extraLength, MAX_EXTRA_BYTES));
+    }
+    if (header.version() >= 3 && extraLength < 16) {
+      throw new ImageFormatException(
+          image,
+          at + 36,
+          "snapshot extra data size",
+          "%d; version 3 needs at least 16".formatted(extraLength));
+    }
+    int rest = (int) extraLength + idLength + nameLength;
+    if (in.remaining() < rest) {
+      in.position(start);
+      throw cutOff(in, at, FIXED_BYTES + rest, image);
+    }
+    Bytes extra = Bytes.take(in, (int) extraLength);
+    Bytes id = Bytes.take(in, idLength);
+    Bytes name = Bytes.take(in, nameLength);
+    int padding = HeaderExtension.padded(FIXED_BYTES + rest) - FIXED_BYTES - rest;
+    in.position(in.position() + Math.min(padding, in.remaining()));
+    return new SnapshotEntry(
+        l1TableOffset, l1Size, seconds, nanoseconds, vmClock, vmStateSize32, extra, id, name);
+  }
+
+  private static void checkL1(long offset, long entries, long at, Header header, String image)
+      throws ImageFormatException {
+    if (entries > Geometry.MAX_L1_ENTRIES) {
+      throw new ImageFormatException(
+          image,
+          at + 8,
+          "snapshot l1_size",
+          "%d entries; at most %d".formatted(entries, Geometry.MAX_L1_ENTRIES));
+    }
+    long bytes = entries * Geometry.ENTRY_BYTES;
+    boolean fits = offset >= 0 && offset <= Geometry.MAX_HOST_OFFSET - bytes;
+    boolean missing = offset == 0 && entries != 0;
+    if (!fits || missing || header.geometry().inCluster(offset) != 0) {
+      throw new ImageFormatException(
+          image,
+          at,
+          "snapshot l1_table_offset",
+          "0x%x; a multiple of the cluster size, 0x%x, not 0, that ends at most at 2^56"
+              .formatted(offset, header.geometry().clusterSize()));
+    }
+  }
+
+  private static ImageFormatException cutOff(ByteBuffer in, long at, int length, String image) {
+    return new ImageFormatException(
+        image,
+        at,
+        "snapshot table entry",
+        "%d bytes long, but only %d are left".formatted(length, in.remaining()));
+  }
+
+  /** Bytes on disk, with padding. */
+  public int length() {
+    return HeaderExtension.padded(FIXED_BYTES + extra.size() + rawId.size() + rawName.size());
+  }
+
+  /** Writes {@link #length()} bytes at {@code out}'s position and moves past them. */
+  public void write(ByteBuffer out) {
+    int end = out.position() + length();
+    out.putLong(l1TableOffset).putInt((int) l1Size);
+    out.putShort((short) rawId.size()).putShort((short) rawName.size());
+    out.putInt((int) seconds).putInt((int) nanoseconds).putLong(vmClock);
+    out.putInt((int) vmStateSize32).putInt(extra.size());
+    extra.write(out);
+    rawId.write(out);
+    rawName.write(out);
+    while (out.position() < end) {
+      out.put((byte) 0);
+    }
+  }
+
+  /** The extra data that is written into new entries: 24 bytes. */
+  public static Bytes newExtra(long vmStateSize, long diskSize, long instructionCount) {
+    ByteBuffer out = ByteBuffer.allocate(24);
+    out.putLong(vmStateSize).putLong(diskSize).putLong(instructionCount);
+    return Bytes.of(out.array());
+  }
+
+  /** The snapshot's number, mostly. */
+  public String id() {
+    return rawId.text();
+  }
+
+  /** The snapshot's name; not unique. */
+  public String name() {
+    return rawName.text();
+  }
+
+  /** Bytes of VM state, unsigned; the 64-bit field wins. */
+  public long vmStateSize() {
+    return extra.size() >= 8 ? extra.view().getLong(0) : vmStateSize32;
+  }
+
+  /**
+   * Bytes of the disk when the snapshot was made, unsigned.
+   *
+   * @param now the answer if the entry does not say: the disk's size today
+   */
+  public long diskSize(long now) {
+    return extra.size() >= 16 ? extra.view().getLong(8) : now;
+  }
+
+  /** Instructions run so far, unsigned; -1 if that was not counted or is not known. */
+  public long instructionCount() {
+    return extra.size() >= 24 ? extra.view().getLong(16) : -1;
+  }
+
+  private static long u32(ByteBuffer in) {
+    return Integer.toUnsignedLong(in.getInt());
+  }
+}
