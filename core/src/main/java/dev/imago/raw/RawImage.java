@@ -284,8 +284,7 @@ final class RawImage implements Image {
   }
 
   @Override
-  public void resize(long newSize, Preallocation preallocation, boolean shrink)
-      throws IOException {
+  public void resize(long newSize, Preallocation preallocation, boolean shrink) throws IOException {
     long stamp = running.writeLock();
     try {
       requireOpen();
