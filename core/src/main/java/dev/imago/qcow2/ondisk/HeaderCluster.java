@@ -235,8 +235,7 @@ public record HeaderCluster(Header header, List<HeaderExtension> extensions, Byt
   private void checkArea(String field, long offset, long length, int at, String image)
       throws ImageFormatException {
     long clusterSize = 1L << header.clusterBits();
-    boolean fits =
-        offset > 0 && length >= 0 && length <= Geometry.MAX_HOST_OFFSET - offset;
+    boolean fits = offset > 0 && length >= 0 && length <= Geometry.MAX_HOST_OFFSET - offset;
     if (!fits || offset % clusterSize != 0) {
       throw new ImageFormatException(
           image,
@@ -340,7 +339,7 @@ public record HeaderCluster(Header header, List<HeaderExtension> extensions, Byt
     extensions.stream()
         .filter(extension -> !ORDER.contains(extension.type()))
         .forEach(ordered::add);
-    long nameAt = header.headerLength() + HeaderExtension.HEAD_BYTES;
+    long nameAt = (long) header.headerLength() + HeaderExtension.HEAD_BYTES;
     for (HeaderExtension extension : ordered) {
       nameAt += extension.length();
     }
