@@ -16,27 +16,41 @@ public final class Compare {
     CONTENT_MISMATCH,
     /** Strict only: one image is longer. */
     SIZE_MISMATCH,
-    /** Strict only: the bytes are equal, but one layer keeps them and the other has a hole. */
+    /** Strict only: one layer keeps bytes where the other has a hole, or keeps them differently. */
     STATUS_MISMATCH
   }
 
   /**
    * What was found.
    *
-   * @param offset guest offset of the difference, rounded down to a multiple of 512; -1 if there is
-   *     none or it is one of size
+   * @param offset guest offset of the first difference, rounded down to a multiple of 512 if it is
+   *     one of content; -1 if there is none or it is one of size
    * @param sizesDiffer whether one image is longer
    */
   public record Result(Verdict verdict, long offset, boolean sizesDiffer) {}
 
-  /**
-   * Compares up to the first difference.
-   *
-   * @param strict whether sizes and allocation must be equal too
-   * @throws CompareException if an image could not be read
-   */
+  /** Compares up to the first difference, on the caller's thread alone. */
   public static Result compare(Image a, Image b, boolean strict, Progress progress)
       throws IOException {
-    throw new UnsupportedOperationException();
+    return compare(a, b, strict, 1, progress);
+  }
+
+  /**
+   * Compares up to the first difference. What is a hole in both images is not read.
+   *
+   * @param strict whether sizes, and the kinds of mapping, must be equal too
+   * @param parallelism how many threads read; 1 uses the caller's alone
+   * @param progress told of the bytes of the longer image that are done
+   * @throws CompareException if an image could not be read
+   */
+  public static Result compare(
+      Image a, Image b, boolean strict, int parallelism, Progress progress) throws IOException {
+    boolean sizesDiffer = a.size() != b.size();
+    if (strict && sizesDiffer) {
+      return new Result(Verdict.SIZE_MISMATCH, -1, true);
+    }
+    var comparison = new Comparison(a, b, strict, progress);
+    Workers.run("imago-compare", parallelism, comparison::work);
+    return comparison.result();
   }
 }

@@ -2,9 +2,12 @@ package dev.imago;
 
 import dev.imago.image.Image;
 import dev.imago.image.Progress;
+import dev.imago.image.References;
 import dev.imago.image.SyncMode;
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 
@@ -13,6 +16,12 @@ import java.util.Objects;
  * method with an argument returns a changed copy.
  */
 public final class Convert {
+  /** What a worker holds in memory, unless clusters or {@code sparseSize} are longer. */
+  private static final int CHUNK = 1 << 20;
+
+  /** Buffers start at a page, for storages that bypass the host's cache. */
+  private static final int PAGE = 4096;
+
   private final List<Image> sources;
   private int sparseSize = 4096;
   private int parallelism = 2;
@@ -20,6 +29,7 @@ public final class Convert {
   private boolean targetIsZero;
   private boolean direct;
   private SyncMode sync = SyncMode.FULL;
+  private References references = References.deny();
   private Progress progress = Progress.NONE;
 
   private Convert(List<Image> sources) {
@@ -39,6 +49,7 @@ public final class Convert {
     copy.targetIsZero = targetIsZero;
     copy.direct = direct;
     copy.sync = sync;
+    copy.references = references;
     copy.progress = progress;
     return copy;
   }
@@ -48,6 +59,9 @@ public final class Convert {
    * 512, at most 16 MiB. 0 looks for none and allocates the whole target.
    */
   public Convert sparseSize(int sparseSize) {
+    if (sparseSize < 0 || sparseSize > 16 << 20 || sparseSize % 512 != 0) {
+      throw new IllegalArgumentException("sparse size " + sparseSize);
+    }
     Convert copy = copy();
     copy.sparseSize = sparseSize;
     return copy;
@@ -55,6 +69,9 @@ public final class Convert {
 
   /** How many threads copy, 1 to 64; 1 uses the caller's alone. */
   public Convert parallelism(int parallelism) {
+    if (parallelism < 1 || parallelism > 64) {
+      throw new IllegalArgumentException("parallelism " + parallelism);
+    }
     Convert copy = copy();
     copy.parallelism = parallelism;
     return copy;
@@ -91,6 +108,16 @@ public final class Convert {
     return copy;
   }
 
+  /**
+   * Which files a new target may name inside itself and have opened. Needed for one that has a
+   * backing file: parts of clusters are filled up from there.
+   */
+  public Convert references(References references) {
+    Convert copy = copy();
+    copy.references = Objects.requireNonNull(references);
+    return copy;
+  }
+
   /** Told of the bytes of the sources that are done. */
   public Convert progress(Progress progress) {
     Convert copy = copy();
@@ -115,6 +142,40 @@ public final class Convert {
    * @throws ConvertException if a source could not be read or the target not written
    */
   public void to(Image target) throws IOException {
-    throw new UnsupportedOperationException();
+    copy(target, targetIsZero);
+    target.flush();
+  }
+
+  private void copy(Image target, boolean zero) throws IOException {
+    if (sources.contains(target)) {
+      throw new IllegalArgumentException(target.name() + " is both source and target");
+    }
+    int chunk = Math.max(CHUNK, Math.max(target.clusterSize(), Integer.highestOneBit(sparseSize)));
+    boolean allocateAll = sparseSize == 0;
+    var plan =
+        new CopyPlan(sources, keepBacking, zero && !allocateAll, allocateAll, chunk, progress);
+    if (plan.total() > target.size()) {
+      throw new IllegalArgumentException(
+          "%s has %d bytes, the sources have %d"
+              .formatted(target.name(), target.size(), plan.total()));
+    }
+    var writer = new CopyWriter(target, zero, sparseSize);
+    plan.finished(0);
+    Workers.run("imago-convert", parallelism, workers -> work(workers, plan, writer, chunk));
+  }
+
+  private static void work(Workers workers, CopyPlan plan, CopyWriter writer, int chunk)
+      throws IOException {
+    ByteBuffer buffer =
+        ByteBuffer.allocateDirect(chunk + PAGE).alignedSlice(PAGE).slice(0, chunk);
+    List<CopyPlan.Piece> batch = new ArrayList<>();
+    while (!workers.stopped() && plan.draw(batch)) {
+      long bytes = 0;
+      for (CopyPlan.Piece piece : batch) {
+        writer.copy(piece, buffer);
+        bytes += piece.length();
+      }
+      plan.finished(bytes);
+    }
   }
 }

@@ -1,0 +1,196 @@
+package dev.imago;
+
+import dev.imago.image.Extent;
+import dev.imago.image.Image;
+import dev.imago.image.Mapping;
+import dev.imago.image.Progress;
+import java.io.IOException;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What a copy has to do: the sources' extents in guest order, cut into batches. Workers draw
+ * batches and say when they are done.
+ *
+ * <p>A batch with data lies within one aligned chunk of the target, so that no two workers write
+ * into the same target cluster; holes are passed over as they are found, however long they are.
+ */
+final class CopyPlan {
+  /** The longest run of zeroes that is one piece of work. */
+  private static final long ZEROES = 1L << 30;
+
+  private final List<Image> sources;
+  private final boolean topLayerOnly;
+  private final boolean skipZeroes;
+  private final boolean zeroesAsData;
+  private final int chunk;
+  private final Progress progress;
+  private final long total;
+
+  private int source;
+  private long sourceStart;
+  private long next;
+  private @Nullable Piece current;
+  private long done;
+
+  /** What is to be done with a piece. */
+  enum Kind {
+    /** Copy it. */
+    DATA,
+    /** It reads as zero. */
+    ZERO,
+    /** The target's backing image has it. */
+    BACKING
+  }
+
+  /**
+   * A run of bytes of one kind from one source.
+   *
+   * @param sourceOffset guest offset in the source
+   * @param targetOffset guest offset in the target
+   */
+  record Piece(Kind kind, Image source, long sourceOffset, long targetOffset, long length) {
+    Piece head(long bytes) {
+      return new Piece(kind, source, sourceOffset, targetOffset, bytes);
+    }
+
+    Piece behind(long bytes) {
+      return new Piece(
+          kind, source, sourceOffset + bytes, targetOffset + bytes, length - bytes);
+    }
+
+    boolean continuedBy(Piece other) {
+      return kind == other.kind
+          && source == other.source
+          && sourceOffset + length == other.sourceOffset;
+    }
+  }
+
+  /**
+   * Lays out the work.
+   *
+   * @param topLayerOnly whether what a source leaves to its backing image is {@link Kind#BACKING}
+   * @param skipZeroes whether zeroes need no work
+   * @param zeroesAsData whether known zeroes are to be copied as if they were data
+   * @param chunk a power of two, not below the target's cluster size
+   */
+  CopyPlan(
+      List<Image> sources,
+      boolean topLayerOnly,
+      boolean skipZeroes,
+      boolean zeroesAsData,
+      int chunk,
+      Progress progress) {
+    this.sources = sources;
+    this.topLayerOnly = topLayerOnly;
+    this.skipZeroes = skipZeroes;
+    this.zeroesAsData = zeroesAsData;
+    this.chunk = chunk;
+    this.progress = progress;
+    this.total = sources.stream().mapToLong(Image::size).reduce(0, Math::addExact);
+  }
+
+  /** Bytes of all sources. */
+  long total() {
+    return total;
+  }
+
+  /**
+   * Draws the next batch: pieces of one chunk, or one piece of zeroes of any length.
+   *
+   * @return false if there is nothing left to draw
+   * @throws ConvertException if a source cannot say what it holds
+   */
+  synchronized boolean draw(List<Piece> batch) throws ConvertException {
+    batch.clear();
+    long end = 0;
+    while (true) {
+      Piece piece = peek();
+      if (piece == null) {
+        return !batch.isEmpty();
+      }
+      if (piece.kind() == Kind.BACKING || (piece.kind() == Kind.ZERO && skipZeroes)) {
+        if (!batch.isEmpty() && piece.targetOffset() + piece.length() >= end) {
+          return true;
+        }
+        take(piece.length());
+        finished(piece.length());
+        continue;
+      }
+      if (batch.isEmpty()) {
+        end = (piece.targetOffset() & -chunk) + chunk;
+        if (piece.kind() == Kind.ZERO && piece.length() >= chunk) {
+          batch.add(take(Math.min(piece.length(), ZEROES)));
+          return true;
+        }
+      } else if (piece.targetOffset() >= end) {
+        return true;
+      }
+      add(batch, take(Math.min(piece.length(), end - piece.targetOffset())));
+    }
+  }
+
+  private static void add(List<Piece> batch, Piece piece) {
+    Piece last = batch.isEmpty() ? null : batch.getLast();
+    if (last != null && last.continuedBy(piece)) {
+      batch.removeLast();
+      batch.add(last.head(last.length() + piece.length()));
+    } else {
+      batch.add(piece);
+    }
+  }
+
+  /** Says that this many bytes more need no more work. */
+  synchronized void finished(long bytes) {
+    done += bytes;
+    progress.at(done, total);
+  }
+
+  private Piece take(long bytes) {
+    Piece piece = current;
+    if (piece == null) {
+      throw new IllegalStateException("nothing to take");
+    }
+    next += bytes;
+    current = bytes == piece.length() ? null : piece.behind(bytes);
+    return piece.head(bytes);
+  }
+
+  private @Nullable Piece peek() throws ConvertException {
+    while (current == null && source < sources.size()) {
+      Image image = sources.get(source);
+      long at = next - sourceStart;
+      if (at == image.size()) {
+        sourceStart = next;
+        source++;
+        continue;
+      }
+      try {
+        current = look(image, at, image.size() - at);
+      } catch (IOException e) {
+        throw new ConvertException(false, next, e);
+      }
+    }
+    return current;
+  }
+
+  private Piece look(Image image, long at, long length) throws IOException {
+    Mapping mapping;
+    if (topLayerOnly) {
+      mapping = image.map(at, length);
+    } else {
+      Extent extent = image.resolve(at, length);
+      mapping = extent.mapping();
+    }
+    Kind kind =
+        switch (mapping) {
+          case Mapping.Data _, Mapping.Encoded _ -> Kind.DATA;
+          case Mapping.Zero _, Mapping.Unallocated _ -> zeroesAsData ? Kind.DATA : Kind.ZERO;
+          case Mapping.Backing _ -> Kind.BACKING;
+          case Mapping.End _ ->
+              throw new IOException(
+                  "%s ends before its size of %d bytes".formatted(image.name(), image.size()));
+        };
+    return new Piece(kind, image, at, next, mapping.length());
+  }
+}
