@@ -43,8 +43,8 @@ public final class Compare {
    * @param progress told of the bytes of the longer image that are done
    * @throws CompareException if an image could not be read
    */
-  public static Result compare(
-      Image a, Image b, boolean strict, int parallelism, Progress progress) throws IOException {
+  public static Result compare(Image a, Image b, boolean strict, int parallelism, Progress progress)
+      throws IOException {
     boolean sizesDiffer = a.size() != b.size();
     if (strict && sizesDiffer) {
       return new Result(Verdict.SIZE_MISMATCH, -1, true);

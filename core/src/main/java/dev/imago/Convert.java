@@ -166,8 +166,7 @@ public final class Convert {
 
   private static void work(Workers workers, CopyPlan plan, CopyWriter writer, int chunk)
       throws IOException {
-    ByteBuffer buffer =
-        ByteBuffer.allocateDirect(chunk + PAGE).alignedSlice(PAGE).slice(0, chunk);
+    ByteBuffer buffer = ByteBuffer.allocateDirect(chunk + PAGE).alignedSlice(PAGE).slice(0, chunk);
     List<CopyPlan.Piece> batch = new ArrayList<>();
     while (!workers.stopped() && plan.draw(batch)) {
       long bytes = 0;

@@ -55,8 +55,7 @@ final class CopyPlan {
     }
 
     Piece behind(long bytes) {
-      return new Piece(
-          kind, source, sourceOffset + bytes, targetOffset + bytes, length - bytes);
+      return new Piece(kind, source, sourceOffset + bytes, targetOffset + bytes, length - bytes);
     }
 
     boolean continuedBy(Piece other) {

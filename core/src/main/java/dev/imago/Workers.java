@@ -70,7 +70,7 @@ final class Workers {
   private void fail(Throwable e) {
     if (!failure.compareAndSet(null, e)) {
       Throwable first = failure.get();
-      if (first != null && first != e) {
+      if (first != null && !first.equals(e)) {
         first.addSuppressed(e);
       }
     }
