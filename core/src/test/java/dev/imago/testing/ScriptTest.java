@@ -58,6 +58,17 @@ class ScriptTest {
   }
 
   @Test
+  void manyGuestsOnAFlatDiskAgreeWithTheOracle() throws Exception {
+    CrashGroup group = new CrashGroup();
+    CrashStorage disk = group.storage("disk");
+    disk.resize(SIZE, Preallocation.OFF);
+    FlatImage image = new FlatImage(disk, false);
+    ByteOracle oracle = new ByteOracle(SIZE);
+    new ThreadedScript(image, oracle, 5, 4, true).run(300, true);
+    oracle.verify(image);
+  }
+
+  @Test
   void theSameSeedGivesTheSameCalls() throws Exception {
     List<String> first = calls(9);
 

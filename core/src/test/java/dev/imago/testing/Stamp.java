@@ -36,14 +36,22 @@ public final class Stamp {
     return bytes;
   }
 
-  /** Whether a whole sector holds nothing but zeroes and units of versions of this very sector. */
-  public static boolean belongs(byte[] bytes, int from, long seed, long sector) {
+  /**
+   * Whether 512 bytes hold nothing but zeroes and units of versions of this very sector.
+   *
+   * @param whole whether they must all be of one version, or all zeroes
+   */
+  public static boolean belongs(byte[] bytes, int from, long seed, long sector, boolean whole) {
     ByteBuffer units = ByteBuffer.wrap(bytes, from, SECTOR);
+    long first = units.getLong(from);
     while (units.hasRemaining()) {
       long version = units.getLong();
       long place = units.getLong();
       boolean zero = version == 0 && place == 0;
       if (!zero && ((version & ~LOW_48) != MAGIC || place != (seed << 48 | (sector & LOW_48)))) {
+        return false;
+      }
+      if (whole && version != first) {
         return false;
       }
     }
