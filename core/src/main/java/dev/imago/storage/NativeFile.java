@@ -1,0 +1,280 @@
+package dev.imago.storage;
+
+import dev.imago.internal.Buffers;
+import dev.imago.internal.LinuxFile;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+
+/**
+ * A file or block device through Linux system calls. A thread's interrupt means nothing to them, so
+ * one descriptor serves from open to close and an error of the device cannot be lost between two.
+ */
+final class NativeFile implements HostFile {
+  private static final int BOUNCE = 1 << 20;
+
+  private final String name;
+  private final LinuxFile file;
+  private final boolean blockDevice;
+
+  /** False once the file system has said that it cannot. */
+  private volatile boolean readsNow = true;
+
+  NativeFile(String name, LinuxFile file, boolean blockDevice) {
+    this.name = name;
+    this.file = file;
+    this.blockDevice = blockDevice;
+  }
+
+  @Override
+  public void read(ByteBuffer dst, long at) throws IOException {
+    if (dst.isDirect()) {
+      readDirect(dst, at);
+      return;
+    }
+    long next = at;
+    while (dst.hasRemaining()) {
+      try (Buffers.Lease lease = Buffers.take(Math.min(dst.remaining(), BOUNCE))) {
+        ByteBuffer bounce = lease.buffer();
+        readDirect(bounce, next);
+        boolean end = bounce.hasRemaining();
+        next += bounce.position();
+        dst.put(bounce.flip());
+        if (end) {
+          return;
+        }
+      }
+    }
+  }
+
+  private void readDirect(ByteBuffer dst, long at) throws IOException {
+    long next = at;
+    while (dst.hasRemaining()) {
+      long n = file.read(MemorySegment.ofBuffer(dst), next);
+      if (n == 0) {
+        return;
+      }
+      if (n > 0) {
+        dst.position(dst.position() + (int) n);
+        next += n;
+      } else {
+        retryOrFail(n, "read", dst.remaining(), next);
+      }
+    }
+  }
+
+  @Override
+  public void read(ByteBuffer[] dsts, long at) throws IOException {
+    if (!allDirect(dsts)) {
+      HostFile.super.read(dsts, at);
+      return;
+    }
+    long next = at;
+    for (long left = Ranges.remaining(dsts); left > 0; ) {
+      long n = file.read(dsts, next);
+      if (n == 0) {
+        return;
+      }
+      if (n > 0) {
+        advance(dsts, n);
+        next += n;
+        left -= n;
+      } else {
+        retryOrFail(n, "read", left, next);
+      }
+    }
+  }
+
+  @Override
+  public boolean readNow(ByteBuffer dst, long at) throws IOException {
+    if (!readsNow) {
+      return false;
+    }
+    if (!dst.isDirect()) {
+      try (Buffers.Lease lease = Buffers.take(dst.remaining())) {
+        if (!readNow(lease.buffer(), at)) {
+          return false;
+        }
+        dst.put(lease.buffer().flip());
+        return true;
+      }
+    }
+    long n = file.readNow(MemorySegment.ofBuffer(dst), at);
+    if (n == -LinuxFile.EOPNOTSUPP || n == -LinuxFile.ENOSYS || n == -LinuxFile.EINVAL) {
+      readsNow = false;
+    }
+    if (n < 0 || n < dst.remaining() && at + n < size()) {
+      return false;
+    }
+    dst.position(dst.position() + (int) n);
+    Buffers.zero(dst);
+    return true;
+  }
+
+  @Override
+  public void write(ByteBuffer src, long at) throws IOException {
+    if (src.isDirect()) {
+      writeDirect(src, at);
+      return;
+    }
+    long next = at;
+    while (src.hasRemaining()) {
+      int length = Math.min(src.remaining(), BOUNCE);
+      try (Buffers.Lease lease = Buffers.take(length)) {
+        ByteBuffer bounce = lease.buffer();
+        bounce.put(0, src, src.position(), length);
+        writeDirect(bounce, next);
+      }
+      src.position(src.position() + length);
+      next += length;
+    }
+  }
+
+  private void writeDirect(ByteBuffer src, long at) throws IOException {
+    long next = at;
+    while (src.hasRemaining()) {
+      long n = file.write(MemorySegment.ofBuffer(src), next);
+      if (n > 0) {
+        src.position(src.position() + (int) n);
+        next += n;
+      } else {
+        retryOrFail(n, "write", src.remaining(), next);
+      }
+    }
+  }
+
+  @Override
+  public void write(ByteBuffer[] srcs, long at) throws IOException {
+    if (!allDirect(srcs)) {
+      HostFile.super.write(srcs, at);
+      return;
+    }
+    long next = at;
+    for (long left = Ranges.remaining(srcs); left > 0; ) {
+      long n = file.write(srcs, next);
+      if (n > 0) {
+        advance(srcs, n);
+        next += n;
+        left -= n;
+      } else {
+        retryOrFail(n, "write", left, next);
+      }
+    }
+  }
+
+  @Override
+  public boolean punch(long at, long length) throws IOException {
+    return fallocate(LinuxFile.PUNCH_HOLE | LinuxFile.KEEP_SIZE, "discard", at, length);
+  }
+
+  @Override
+  public boolean zero(long at, long length) throws IOException {
+    int keep = blockDevice ? LinuxFile.KEEP_SIZE : 0;
+    return fallocate(LinuxFile.ZERO_RANGE | keep, "write of zeroes", at, length);
+  }
+
+  @Override
+  public boolean allocate(long at, long length) throws IOException {
+    return !blockDevice && fallocate(0, "allocation", at, length);
+  }
+
+  private boolean fallocate(int mode, String what, long at, long length) throws IOException {
+    while (true) {
+      long r = file.fallocate(mode, at, length);
+      if (r == 0) {
+        return true;
+      }
+      if (r == -LinuxFile.EOPNOTSUPP
+          || r == -LinuxFile.ENOSYS
+          || r == -LinuxFile.ENODEV
+          || r == -LinuxFile.EINVAL && blockDevice) { // not whole sectors
+        return false;
+      }
+      retryOrFail(r, what, length, at);
+    }
+  }
+
+  @Override
+  public void truncate(long size) throws IOException {
+    for (long r; (r = file.truncate(size)) != 0; ) {
+      retryOrFail(r, "resize to " + size, -1, -1);
+    }
+  }
+
+  @Override
+  public Storage.Run run(long at, long maxLength) throws IOException {
+    long data = file.seek(at, LinuxFile.SEEK_DATA);
+    if (data == -LinuxFile.ENXIO) {
+      return new Storage.Run(false, Math.clamp(size() - at, 1, maxLength));
+    }
+    if (data > at) {
+      return new Storage.Run(false, Math.min(data - at, maxLength));
+    }
+    long hole = data < 0 ? data : file.seek(at, LinuxFile.SEEK_HOLE);
+    // An error here is a file system that cannot tell, or a file that became shorter just now.
+    return new Storage.Run(true, hole > at ? Math.min(hole - at, maxLength) : maxLength);
+  }
+
+  @Override
+  public long size() throws IOException {
+    long size = file.seek(0, LinuxFile.SEEK_END);
+    if (size < 0) {
+      throw failed(size, "size", -1, -1);
+    }
+    return size;
+  }
+
+  @Override
+  public long allocatedBytes() {
+    LinuxFile.Stat stat = blockDevice ? null : file.stat();
+    return stat == null ? -1 : stat.blocks() * 512;
+  }
+
+  @Override
+  public void sync() throws IOException {
+    for (long r; (r = file.sync()) != 0; ) {
+      retryOrFail(r, "flush", -1, -1);
+    }
+  }
+
+  @Override
+  public void close() throws IOException {
+    long r = file.close();
+    if (r < 0 && r != -LinuxFile.EINTR) {
+      throw failed(r, "close", -1, -1);
+    }
+  }
+
+  private void retryOrFail(long result, String what, long length, long at) throws IOException {
+    if (result != -LinuxFile.EINTR) {
+      throw failed(result, what, length, at);
+    }
+  }
+
+  private IOException failed(long result, String what, long length, long at) {
+    String reason =
+        result == 0
+            ? "nothing was written"
+            : result == -LinuxFile.EBADF ? "the storage is closed" : Errno.text((int) -result);
+    return new StorageIoException(
+        name, reason, length < 0 ? what : what + " of " + length + " bytes", at);
+  }
+
+  private static boolean allDirect(ByteBuffer[] buffers) {
+    for (ByteBuffer buffer : buffers) {
+      if (!buffer.isDirect()) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  private static void advance(ByteBuffer[] buffers, long n) {
+    long left = n;
+    for (ByteBuffer buffer : buffers) {
+      int step = (int) Math.min(left, buffer.remaining());
+      buffer.position(buffer.position() + step);
+      left -= step;
+    }
+  }
+}
