@@ -102,6 +102,20 @@ public final class FileStorage implements Storage {
     return new FileStorage(name, file, options, blockDevice);
   }
 
+  /** Whether both are the same file, whatever their names are; false if that is not known. */
+  public boolean isSameFile(FileStorage other) throws IOException {
+    Object identity = file.identity();
+    return identity != null && identity.equals(other.file.identity());
+  }
+
+  /**
+   * Where the file that was opened is now, symbolic links resolved: asked of the descriptor, not of
+   * its name. Null if the system does not say.
+   */
+  public @Nullable Path realPath() throws IOException {
+    return file.realPath();
+  }
+
   /** Whether this process may use the system calls that make a file storage fast and complete. */
   public static boolean nativeAccess() {
     return LinuxFile.available();

@@ -2,6 +2,8 @@ package dev.imago.storage;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
 
 /**
  * An open file of the host as {@link FileStorage} needs it. Arguments have been checked: offsets
@@ -75,6 +77,16 @@ interface HostFile {
   /** Space in use, or -1. */
   default long allocatedBytes() throws IOException {
     return -1;
+  }
+
+  /** Which file it is, by device and inode; null if the system does not say. */
+  default @Nullable Object identity() throws IOException {
+    return null;
+  }
+
+  /** Where the open file is now, links resolved; null if the system does not say. */
+  default @Nullable Path realPath() throws IOException {
+    return null;
   }
 
   /** fdatasync. */

@@ -5,6 +5,10 @@ import dev.imago.internal.LinuxFile;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A file or block device through Linux system calls. A thread's interrupt means nothing to them, so
@@ -228,6 +232,17 @@ final class NativeFile implements HostFile {
   public long allocatedBytes() {
     LinuxFile.Stat stat = blockDevice ? null : file.stat();
     return stat == null ? -1 : stat.blocks() * 512;
+  }
+
+  @Override
+  public @Nullable Object identity() {
+    LinuxFile.Stat stat = file.stat();
+    return stat == null ? null : List.of(stat.device(), stat.inode());
+  }
+
+  @Override
+  public Path realPath() throws IOException {
+    return Files.readSymbolicLink(Path.of(file.procName()));
   }
 
   @Override
