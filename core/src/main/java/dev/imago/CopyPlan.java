@@ -58,6 +58,7 @@ final class CopyPlan {
       return new Piece(kind, source, sourceOffset + bytes, targetOffset + bytes, length - bytes);
     }
 
+    @SuppressWarnings("ReferenceEquality") // one source may be given twice
     boolean continuedBy(Piece other) {
       return kind == other.kind
           && source == other.source

@@ -47,4 +47,18 @@ public final class L2Entry {
     }
     return allocated ? Kind.DATA : Kind.UNALLOCATED;
   }
+
+  /** Why an entry is {@link Kind#INVALID}, and what would be allowed. */
+  public static String problem(long word, Geometry g) {
+    if ((word & Geometry.COMPRESSED) != 0) {
+      return g.externalData()
+          ? "0x%x is compressed; with a data file only plain clusters are allowed".formatted(word)
+          : "0x%x is compressed data behind host offset 2^56".formatted(word);
+    }
+    long hostOffset = word & Geometry.OFFSET_MASK;
+    if (g.inCluster(hostOffset) != 0) {
+      return "data cluster offset 0x%x is not a multiple of the cluster size".formatted(hostOffset);
+    }
+    return "0x%x reads as zero; only version 3 knows that".formatted(word);
+  }
 }

@@ -1,0 +1,263 @@
+package dev.imago.qcow2;
+
+import dev.imago.image.CorruptImageException;
+import dev.imago.image.Image;
+import dev.imago.image.Mapping;
+import dev.imago.qcow2.ondisk.Geometry;
+import dev.imago.qcow2.ondisk.L2Entry;
+import dev.imago.qcow2.ondisk.L2Entry.Kind;
+import dev.imago.storage.Storage;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Finds and reads guest bytes.
+ *
+ * <p>Spec: qcow2 digest, 6.
+ */
+final class GuestReader {
+  private final Metadata metadata;
+  private final Geometry geometry;
+  private final Storage data;
+  private final @Nullable Image backing;
+  private final InflatedClusters inflated;
+  private final boolean writable;
+
+  GuestReader(
+      Metadata metadata, @Nullable Image backing, InflatedClusters inflated, boolean writable) {
+    this.metadata = metadata;
+    this.geometry = metadata.geometry;
+    this.data = metadata.data;
+    this.backing = backing;
+    this.inflated = inflated;
+    this.writable = writable;
+  }
+
+  /**
+   * A run of guest bytes of one kind, in one slice.
+   *
+   * @param entry the first cluster's L2 entry; 0 if there is no table
+   */
+  private record Run(Kind kind, long entry, long length) {}
+
+  /** What is at a guest offset, and how far that goes, at most {@code maxLength}. */
+  private Run run(@Nullable Slice slice, long guestOffset, long maxLength)
+      throws CorruptImageException {
+    if (slice == null) {
+      return new Run(Kind.UNALLOCATED, 0, lengthWithoutTable(guestOffset, maxLength));
+    }
+    int word = geometry.wordOfL2Index(geometry.l2Index(guestOffset));
+    long first = slice.word(word);
+    Kind kind = L2Entry.kind(first, geometry);
+    if (kind == Kind.INVALID) {
+      throw invalid(guestOffset, first);
+    }
+    long length = geometry.clusterSize() - geometry.inCluster(guestOffset);
+    long before = first;
+    while (length < maxLength && kind != Kind.COMPRESSED && ++word < geometry.sliceWords()) {
+      long next = slice.word(word);
+      if (L2Entry.kind(next, geometry) != kind || !follows(kind, before, next)) {
+        break;
+      }
+      before = next;
+      length += geometry.clusterSize();
+    }
+    return new Run(kind, first, Math.min(length, maxLength));
+  }
+
+  private boolean follows(Kind kind, long before, long next) {
+    return switch (kind) {
+      case DATA, ZERO_ALLOCATED -> next == before + geometry.clusterSize() && (next ^ before) >= 0;
+      default -> true;
+    };
+  }
+
+  private long lengthWithoutTable(long guestOffset, long maxLength) {
+    long table = geometry.l1Index(guestOffset);
+    long reach = (table + 1) * geometry.l2Coverage() - guestOffset;
+    while (reach < maxLength && metadata.l1.target(++table) == 0) {
+      reach += geometry.l2Coverage();
+    }
+    return Math.min(reach, maxLength);
+  }
+
+  private CorruptImageException invalid(long guestOffset, long entry) {
+    long at =
+        metadata.l1.target(geometry.l1Index(guestOffset))
+            + (long) geometry.l2Index(guestOffset) * Geometry.ENTRY_BYTES;
+    return new CorruptImageException(
+        metadata.name,
+        at,
+        "L2 entry",
+        L2Entry.problem(entry, geometry) + " (guest offset 0x%x)".formatted(guestOffset),
+        "run a check");
+  }
+
+  /** Fills a buffer. The range lies within the disk. */
+  void read(ByteBuffer dst, long guestOffset) throws IOException {
+    long at = guestOffset;
+    int limit = dst.limit();
+    while (dst.position() < limit) {
+      Run run = run(metadata.slice(at), at, limit - dst.position());
+      dst.limit(dst.position() + (int) run.length);
+      switch (run.kind) {
+        case DATA -> data.read(dst, (run.entry & Geometry.OFFSET_MASK) + geometry.inCluster(at));
+        case COMPRESSED -> inflated.read(dst, run.entry, (int) geometry.inCluster(at), at);
+        case ZERO, ZERO_ALLOCATED -> zero(dst);
+        default -> readBehind(dst, at);
+      }
+      at += run.length;
+      dst.limit(limit);
+    }
+  }
+
+  private void readBehind(ByteBuffer dst, long guestOffset) throws IOException {
+    if (backing != null && guestOffset < backing.size()) {
+      int limit = dst.limit();
+      long there = Math.min(dst.remaining(), backing.size() - guestOffset);
+      dst.limit(dst.position() + (int) there);
+      backing.read(dst, guestOffset);
+      dst.limit(limit);
+    }
+    zero(dst);
+  }
+
+  static void zero(ByteBuffer dst) {
+    if (dst.hasRemaining()) {
+      MemorySegment.ofBuffer(dst).fill((byte) 0);
+      dst.position(dst.limit());
+    }
+  }
+
+  /** Fills a buffer if everything is at hand; otherwise leaves its position as it was. */
+  boolean readNow(ByteBuffer dst, long guestOffset) throws IOException {
+    int start = dst.position();
+    int limit = dst.limit();
+    long at = guestOffset;
+    boolean all = true;
+    try {
+      while (all && dst.position() < limit) {
+        Slice slice = metadata.sliceNow(at);
+        if (slice == null && !metadata.withoutTable(at)) {
+          all = false;
+          break;
+        }
+        Run run = run(slice, at, limit - dst.position());
+        int next = dst.position() + (int) run.length;
+        dst.limit(next);
+        all =
+            switch (run.kind) {
+              case DATA ->
+                  data.readNow(dst, (run.entry & Geometry.OFFSET_MASK) + geometry.inCluster(at));
+              case ZERO, ZERO_ALLOCATED -> true;
+              case UNALLOCATED -> readBehindNow(dst, at);
+              case COMPRESSED, INVALID -> false;
+            };
+        if (all && (run.kind == Kind.ZERO || run.kind == Kind.ZERO_ALLOCATED)) {
+          zero(dst);
+        }
+        at += run.length;
+        dst.limit(limit);
+        if (all) {
+          dst.position(next);
+        }
+      }
+      return all;
+    } finally {
+      dst.limit(limit);
+      if (!all) {
+        dst.position(start);
+      }
+    }
+  }
+
+  private boolean readBehindNow(ByteBuffer dst, long guestOffset) throws IOException {
+    if (backing == null || guestOffset >= backing.size()) {
+      zero(dst);
+      return true;
+    }
+    return guestOffset + dst.remaining() <= backing.size() && backing.readNow(dst, guestOffset);
+  }
+
+  /** Where this layer keeps bytes; see {@link Image#map}. */
+  Mapping map(long guestOffset, long maxLength) throws IOException {
+    Slice slice = metadata.slice(guestOffset);
+    Run run = run(slice, guestOffset, maxLength);
+    long length = slice == null ? run.length : lengthInTable(run, guestOffset, maxLength);
+    long host = (run.entry & Geometry.OFFSET_MASK) + geometry.inCluster(guestOffset);
+    return switch (run.kind) {
+      case DATA ->
+          new Mapping.Data(
+              data, host, length, writable && run.entry < 0 && metadata.tableWritable(guestOffset));
+      case ZERO -> new Mapping.Zero(length, true, -1);
+      case ZERO_ALLOCATED -> new Mapping.Zero(length, true, host);
+      case COMPRESSED ->
+          new Mapping.Encoded(
+              metadata.storage,
+              inflated.encoding(),
+              geometry.compressedOffset(run.entry),
+              geometry.compressedLength(run.entry),
+              length);
+      default ->
+          backing == null
+              ? new Mapping.Unallocated(length)
+              : new Mapping.Backing(backing, guestOffset, length);
+    };
+  }
+
+  /** Lengthens a run over further slices of the same L2 table that are at hand. */
+  private long lengthInTable(Run first, long guestOffset, long maxLength)
+      throws CorruptImageException {
+    long length = first.length;
+    while (length < maxLength && first.kind != Kind.COMPRESSED) {
+      long at = guestOffset + length;
+      Slice slice = metadata.sliceNow(at);
+      if (geometry.inCluster(at) != 0
+          || slice == null
+          || geometry.l1Index(at) != geometry.l1Index(guestOffset)
+          || geometry.wordOfL2Index(geometry.l2Index(at)) != 0) {
+        break;
+      }
+      long expected = first.entry + length + geometry.inCluster(guestOffset);
+      long entry = slice.word(0);
+      if (L2Entry.kind(entry, geometry) != first.kind
+          || ((first.kind == Kind.DATA || first.kind == Kind.ZERO_ALLOCATED)
+              && entry != expected)) {
+        break;
+      }
+      length += run(slice, at, maxLength - length).length;
+    }
+    return length;
+  }
+
+  /** Whether a range within a cluster is known to read as zero without reading data. */
+  boolean knownZero(long guestOffset, long length) throws IOException {
+    Slice slice = metadata.slice(guestOffset);
+    Run run = run(slice, guestOffset, length);
+    return switch (run.kind) {
+      case ZERO, ZERO_ALLOCATED -> true;
+      case UNALLOCATED -> backing == null || guestOffset >= backing.size();
+      default -> guestOffset >= metadata.size();
+    };
+  }
+
+  /** A copy of guest bytes; those behind the disk's end are zero. */
+  ByteBuffer copy(long guestOffset, int length) throws IOException {
+    ByteBuffer copy = ByteBuffer.allocateDirect(length);
+    long there = Math.clamp(metadata.size() - guestOffset, 0, length);
+    if (there > 0) {
+      copy.limit((int) there);
+      read(copy, guestOffset);
+    }
+    copy.limit(length);
+    zero(copy);
+    return copy.flip();
+  }
+
+  /** What lies behind this layer. */
+  @Nullable Image backing() {
+    return backing;
+  }
+}

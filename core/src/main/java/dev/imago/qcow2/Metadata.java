@@ -1,0 +1,345 @@
+package dev.imago.qcow2;
+
+import dev.imago.image.CorruptImageException;
+import dev.imago.image.SyncMode;
+import dev.imago.qcow2.ondisk.Geometry;
+import dev.imago.qcow2.ondisk.Header;
+import dev.imago.qcow2.ondisk.L2Entry;
+import dev.imago.storage.Storage;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * An open image's metadata: finds the slice that maps a guest offset, makes L2 tables writable, and
+ * changes entries.
+ *
+ * <p>One lock, {@link #lock}, guards every change. It is held for memory work only, never for I/O.
+ * See docs/locking.md.
+ */
+final class Metadata {
+  private static final int TABLE_LOCKS = 16;
+
+  final String name;
+  final Geometry geometry;
+
+  /** The image file. */
+  final Storage storage;
+
+  /** Where guest data lies: the image file or the data file. */
+  final Storage data;
+
+  /** Whether the data file must stay a valid raw image. */
+  final boolean rawData;
+
+  final ReentrantLock lock = new ReentrantLock();
+  final Requests requests;
+  final Claims claims = new Claims();
+  final PointerTable l1;
+  final PointerTable reftable;
+  final SliceCache l2;
+  final MetadataMap map;
+  final Quarantine quarantine;
+  final Allocator allocator;
+  final Durability durability;
+
+  private final SliceCache refcounts;
+  private final boolean unsynced;
+  private final Events events;
+  private final long quarantineLimit;
+  private final ReentrantLock[] tableLocks = new ReentrantLock[TABLE_LOCKS];
+  private volatile Header header;
+  private volatile long size;
+  private volatile boolean prepared;
+
+  Metadata(OpenParts parts, Durability.Releaser releaser) throws IOException {
+    this.name = parts.storage().name();
+    this.header = parts.header();
+    this.geometry = header.geometry();
+    this.storage = parts.storage();
+    this.data = parts.data();
+    this.rawData = (header.autoclear() & Header.AUTOCLEAR_RAW_DATA_FILE) != 0;
+    this.size = header.size();
+    this.unsynced = parts.options().sync() == SyncMode.NONE;
+    this.events = parts.events();
+    this.quarantineLimit = parts.options().quarantineBytes() >>> geometry.clusterBits();
+    this.requests = new Requests(name);
+    this.l1 = parts.l1();
+    this.reftable = parts.reftable();
+    this.map = parts.map();
+    this.quarantine = new Quarantine(requests);
+    this.l2 = new SliceCache(lock, geometry, storage, l1, parts.options().l2CacheBytes());
+    this.refcounts =
+        new SliceCache(lock, geometry, storage, reftable, parts.options().refcountCacheBytes());
+    this.durability =
+        new Durability(
+            name,
+            lock,
+            geometry,
+            storage,
+            data,
+            parts.options().sync(),
+            events,
+            l1,
+            reftable,
+            l2,
+            refcounts,
+            quarantine,
+            releaser);
+    this.allocator =
+        new Allocator(
+            name, lock, geometry, storage, reftable, refcounts, durability, map, quarantine);
+    for (int i = 0; i < TABLE_LOCKS; i++) {
+      tableLocks[i] = new ReentrantLock();
+    }
+  }
+
+  /** The disk's size in bytes. */
+  long size() {
+    return size;
+  }
+
+  /** Sets the size in memory and with the next flush. Only while no request is under way. */
+  void setSize(long newSize) {
+    lock.lock();
+    try {
+      size = newSize;
+      durability.setSize(newSize);
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** The header as it was at open; sizes and tables have moved on since. */
+  Header header() {
+    return header;
+  }
+
+  /** The slice that maps a guest offset; null if there is no L2 table. */
+  @Nullable Slice slice(long guestOffset) throws IOException {
+    long table = geometry.l1Index(guestOffset);
+    int index = geometry.sliceOfL2Index(geometry.l2Index(guestOffset));
+    Slice slice = l2.peek(table, index);
+    if (slice != null) {
+      return slice;
+    }
+    requireAligned(table);
+    return l2.load(table, index, durability);
+  }
+
+  /** The slice that maps a guest offset if no I/O is needed. */
+  @Nullable Slice sliceNow(long guestOffset) {
+    return l2.peek(
+        geometry.l1Index(guestOffset), geometry.sliceOfL2Index(geometry.l2Index(guestOffset)));
+  }
+
+  /** Whether it is known without I/O that no L2 table maps a guest offset. */
+  boolean withoutTable(long guestOffset) {
+    return l1.target(geometry.l1Index(guestOffset)) == 0;
+  }
+
+  /** Whether entries of the L2 table that maps a guest offset may be changed in place. */
+  boolean tableWritable(long guestOffset) {
+    return l1.get(geometry.l1Index(guestOffset)) < 0;
+  }
+
+  /**
+   * The slice that maps a guest offset, in an L2 table that only the active disk refers to: made if
+   * there is none, copied if it is shared.
+   */
+  Slice writableSlice(long guestOffset) throws IOException {
+    long table = geometry.l1Index(guestOffset);
+    int index = geometry.sliceOfL2Index(geometry.l2Index(guestOffset));
+    while (true) {
+      if (!tableWritable(guestOffset) || withoutTable(guestOffset)) {
+        makeTable((int) table);
+      }
+      requireAligned(table);
+      Slice slice = l2.load(table, index, durability);
+      if (slice != null) {
+        return slice;
+      }
+    }
+  }
+
+  private void requireAligned(long table) throws CorruptImageException {
+    long target = l1.target(table);
+    if (geometry.inCluster(target) != 0) {
+      throw new CorruptImageException(
+          name,
+          l1.hostOffset() + table * Geometry.ENTRY_BYTES,
+          "L1 entry",
+          "L2 table offset 0x%x unaligned (L1 index: %d); it must be a multiple of the cluster size"
+              .formatted(target, table),
+          "run a check");
+    }
+  }
+
+  /** Makes an L2 table for an L1 entry, empty or as a copy of the shared one. */
+  private void makeTable(int table) throws IOException {
+    ReentrantLock making = tableLocks[table & (TABLE_LOCKS - 1)];
+    making.lock();
+    try {
+      long old = l1.target(table);
+      if (old != 0 && l1.get(table) < 0) {
+        return;
+      }
+      requireAligned(table);
+      Allocator.Taken taken = allocator.take(1);
+      long place = geometry.clusterOffset(taken.firstCluster());
+      try {
+        if (old == 0) {
+          storage.writeZeroes(place, geometry.clusterSize(), Storage.ZeroMode.ALLOCATED);
+        } else {
+          ByteBuffer copy = ByteBuffer.allocate(geometry.clusterSize());
+          storage.read(copy, old);
+          storage.write(copy.flip(), place);
+        }
+        durability.tableWritten();
+      } catch (IOException | RuntimeException e) {
+        giveBack(taken, e);
+        throw e;
+      }
+      lock.lock();
+      try {
+        l1.set(table, place | Geometry.COPIED);
+        map.add(place, 1);
+        if (old != 0) {
+          map.remove(old, 1);
+          freed(geometry.clusterIndex(old), 1);
+        }
+      } finally {
+        lock.unlock();
+      }
+    } finally {
+      making.unlock();
+    }
+  }
+
+  /** Gives clusters back after a failure, which stays the error that is reported. */
+  void giveBack(Allocator.Taken taken, Exception reason) {
+    try {
+      allocator.giveBack(taken.firstCluster(), taken.count());
+    } catch (IOException e) {
+      reason.addSuppressed(e);
+    }
+  }
+
+  /**
+   * Changes an entry. What it referred to before goes to quarantine, but for a host cluster that it
+   * keeps. Under the metadata lock, the slice being resident.
+   */
+  void replace(Slice slice, int word, long entry, long guestCluster) {
+    long old = slice.word(word);
+    l2.set(slice, word, entry);
+    switch (L2Entry.kind(old, geometry)) {
+      case COMPRESSED -> {
+        long first = geometry.clusterIndex(geometry.compressedOffset(old));
+        long last =
+            geometry.clusterIndex(
+                geometry.compressedOffset(old) + geometry.compressedLength(old) - 1);
+        freed(first, last - first + 1);
+      }
+      case DATA, ZERO_ALLOCATED -> {
+        boolean kept =
+            (old & Geometry.OFFSET_MASK) == (entry & Geometry.OFFSET_MASK)
+                && L2Entry.kind(entry, geometry) != L2Entry.Kind.UNALLOCATED
+                && L2Entry.kind(entry, geometry) != L2Entry.Kind.ZERO;
+        if (kept) {
+          break;
+        }
+        if (!geometry.externalData()) {
+          freed(geometry.clusterIndex(old & Geometry.OFFSET_MASK), 1);
+        } else if (!rawData) {
+          quarantine.addPunch(guestCluster);
+        }
+      }
+      default -> {}
+    }
+  }
+
+  /** Host clusters lose one reference each, as soon as that is safe. Under the metadata lock. */
+  void freed(long firstCluster, long count) {
+    if (events.skipsQuarantine()) {
+      allocator.lowerAtOnce(firstCluster, count);
+    } else {
+      quarantine.add(firstCluster, count);
+    }
+  }
+
+  /** Refuses a write to live metadata, and marks the image as corrupt. */
+  void requireNoOverlap(long hostOffset, long length) throws CorruptImageException {
+    if (!geometry.externalData() && map.overlaps(hostOffset, length)) {
+      throw new CorruptImageException(
+          name,
+          hostOffset,
+          "L2 entry",
+          "guest data of %d bytes would overwrite live metadata".formatted(length),
+          "run a check");
+    }
+  }
+
+  /** Called before each change: makes the disk ready for the first one, limits the quarantine. */
+  void beforeChange() throws IOException {
+    durability.requireHealthy();
+    if (!prepared) {
+      prepare();
+    }
+    if (quarantine.clusters() > quarantineLimit) {
+      durability.flush();
+    }
+  }
+
+  /** Clears, before anything else is changed, the autoclear bits of features not kept up here. */
+  private synchronized void prepare() throws IOException {
+    if (prepared) {
+      return;
+    }
+    long kept = header.autoclear() & Header.AUTOCLEAR_RAW_DATA_FILE;
+    if (header.version() >= 3 && kept != header.autoclear()) {
+      writeHeaderWord(Header.AT_AUTOCLEAR, kept);
+    }
+    prepared = true;
+  }
+
+  /**
+   * Marks the image as corrupt, on the disk too where its version can say so. Nothing more is
+   * written.
+   */
+  synchronized void markCorrupt(CorruptImageException reason) {
+    try {
+      durability.requireHealthy();
+      durability.fail(reason);
+      if (header.version() >= 3) {
+        writeHeaderWord(
+            Header.AT_INCOMPATIBLE, header.incompatible() | Header.INCOMPATIBLE_CORRUPT);
+      }
+    } catch (IOException e) {
+      reason.addSuppressed(e);
+    }
+  }
+
+  private void writeHeaderWord(int at, long value) throws IOException {
+    storage.write(ByteBuffer.allocate(8).putLong(value).flip(), at);
+    if (!unsynced) {
+      storage.flush();
+    }
+  }
+
+  /** Forgets what is cached and goes on with what the disk says now. Nothing may be dirty. */
+  void reload(Header fresh, long[] l1Entries, long[] reftableEntries) throws IOException {
+    lock.lock();
+    try {
+      header = fresh;
+      size = fresh.size();
+      l1.reload(fresh.l1TableOffset(), l1Entries);
+      reftable.reload(fresh.refcountTableOffset(), reftableEntries);
+      l2.clear();
+      refcounts.clear();
+      allocator.reset();
+    } finally {
+      lock.unlock();
+    }
+  }
+}

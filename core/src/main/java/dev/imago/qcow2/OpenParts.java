@@ -1,0 +1,203 @@
+package dev.imago.qcow2;
+
+import dev.imago.image.CorruptImageException;
+import dev.imago.image.Image;
+import dev.imago.image.ReferenceOpener;
+import dev.imago.image.UnsupportedFeatureException;
+import dev.imago.qcow2.ondisk.Geometry;
+import dev.imago.qcow2.ondisk.Header;
+import dev.imago.qcow2.ondisk.HeaderCluster;
+import dev.imago.qcow2.ondisk.SnapshotEntry;
+import dev.imago.storage.Storage;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What opening an image puts together: header, tables, map of metadata, backing image, data file.
+ *
+ * @param data the data file, or the image file itself
+ */
+record OpenParts(
+    Storage storage,
+    Storage data,
+    @Nullable Image backing,
+    HeaderCluster cluster,
+    PointerTable l1,
+    PointerTable reftable,
+    MetadataMap map,
+    Qcow2.Options options,
+    Events events) {
+
+  Header header() {
+    return cluster.header();
+  }
+
+  /** Opens an image; closes everything again if that fails. */
+  static Qcow2Image open(
+      Storage storage, Qcow2.Options options, ReferenceOpener references, Events events)
+      throws IOException {
+    List<AutoCloseable> opened = new ArrayList<>();
+    opened.add(storage);
+    try {
+      HeaderCluster cluster = readHeader(storage);
+      if (options.writable()) {
+        cluster = makeWritable(storage, cluster);
+      }
+      Header header = cluster.header();
+      if (options.dataFile()) {
+        header.requireReadable(storage.name());
+      }
+      Storage data = storage;
+      if (header.externalData()) {
+        data = openData(storage, options, references, cluster);
+        opened.add(data);
+      }
+      Image backing = null;
+      String backingName = cluster.backingName().orElse("");
+      if (options.backing() && !backingName.isEmpty()) {
+        backing = references.openBacking(backingName, cluster.backingFormat().orElse(null));
+        opened.add(backing);
+      }
+      PointerTable l1 =
+          new PointerTable(
+              "L1 table",
+              Words.read(storage, header.l1TableOffset(), (int) header.l1Size()),
+              header.l1TableOffset());
+      PointerTable reftable = new PointerTable("refcount table", new long[0], 0);
+      MetadataMap map = new MetadataMap(header.clusterBits());
+      if (options.writable()) {
+        reftable = readReftable(storage, header);
+        fill(map, storage, header, l1, reftable);
+      }
+      return new Qcow2Image(
+          new OpenParts(storage, data, backing, cluster, l1, reftable, map, options, events));
+    } catch (IOException | RuntimeException e) {
+      for (AutoCloseable each : opened.reversed()) {
+        try {
+          each.close();
+        } catch (Exception suppressed) {
+          e.addSuppressed(suppressed);
+        }
+      }
+      throw e;
+    }
+  }
+
+  static HeaderCluster readHeader(Storage storage) throws IOException {
+    ByteBuffer first = start(storage, HeaderCluster.PROBE_BYTES);
+    int clusterSize = HeaderCluster.clusterSize(first, storage.name());
+    return HeaderCluster.parse(start(storage, clusterSize), storage.name());
+  }
+
+  private static ByteBuffer start(Storage storage, int length) throws IOException {
+    ByteBuffer bytes = ByteBuffer.allocate((int) Math.min(length, storage.size()));
+    storage.read(bytes, 0);
+    return bytes.flip();
+  }
+
+  private static HeaderCluster makeWritable(Storage storage, HeaderCluster cluster)
+      throws IOException {
+    Header header = cluster.header();
+    if (header.corrupt()) {
+      throw new CorruptImageException(
+          storage.name(),
+          Header.AT_INCOMPATIBLE,
+          "incompatible_features",
+          "Image is corrupt; cannot be opened read/write",
+          "open it read-only to save its data, or repair it");
+    }
+    header.requireReadable(storage.name());
+    if (!header.dirty()) {
+      return cluster;
+    }
+    throw new UnsupportedFeatureException(
+        storage.name(),
+        Header.AT_INCOMPATIBLE,
+        "incompatible_features",
+        "the dirty bit is set; its refcounts must be rebuilt before it is written");
+  }
+
+  private static Storage openData(
+      Storage storage, Qcow2.Options options, ReferenceOpener references, HeaderCluster cluster)
+      throws IOException {
+    if (!options.dataFile()) {
+      return new AbsentDataFile(storage.name());
+    }
+    String name = cluster.dataFileName().orElse("");
+    if (name.isEmpty()) {
+      throw new UnsupportedFeatureException(
+          storage.name(),
+          -1,
+          "data file name",
+          "'data-file' is required for this image",
+          "name the data file when opening");
+    }
+    return references.openDataFile(name, options.writable());
+  }
+
+  static PointerTable readReftable(Storage storage, Header header) throws IOException {
+    int entries = (int) header.refcountTableClusters() << header.clusterBits() - 3;
+    return new PointerTable(
+        "refcount table",
+        Words.read(storage, header.refcountTableOffset(), entries),
+        header.refcountTableOffset());
+  }
+
+  /** Enters all metadata that is known without reading L2 tables. */
+  static void fill(
+      MetadataMap map, Storage storage, Header header, PointerTable l1, PointerTable reftable)
+      throws IOException {
+    Geometry geometry = header.geometry();
+    map.add(0, 1);
+    map.add(l1.hostOffset(), geometry.clusters((long) l1.length() * Geometry.ENTRY_BYTES));
+    map.add(reftable.hostOffset(), header.refcountTableClusters());
+    for (int i = 0; i < reftable.length(); i++) {
+      if (reftable.target(i) != 0) {
+        requireAligned(storage, geometry, reftable, i);
+        map.add(reftable.target(i), 1);
+      }
+    }
+    for (int i = 0; i < l1.length(); i++) {
+      if (l1.target(i) != 0) {
+        map.add(l1.target(i), 1);
+      }
+    }
+    if (header.snapshotCount() > 0) {
+      fillSnapshots(map, storage, header, geometry);
+    }
+  }
+
+  private static void requireAligned(
+      Storage storage, Geometry geometry, PointerTable reftable, int index)
+      throws CorruptImageException {
+    if (geometry.inCluster(reftable.target(index)) != 0) {
+      throw new CorruptImageException(
+          storage.name(),
+          reftable.hostOffset() + (long) index * Geometry.ENTRY_BYTES,
+          "refcount table entry",
+          "refcount block offset 0x%x is not a multiple of the cluster size"
+              .formatted(reftable.target(index)),
+          "run a check; the refcounts need a repair");
+    }
+  }
+
+  private static void fillSnapshots(
+      MetadataMap map, Storage storage, Header header, Geometry geometry) throws IOException {
+    long at = header.snapshotsOffset();
+    for (long i = 0; i < header.snapshotCount(); i++) {
+      long there = Math.clamp(storage.size() - at, 0, SnapshotEntry.MAX_BYTES);
+      ByteBuffer bytes = ByteBuffer.allocate((int) there);
+      storage.read(bytes, at);
+      SnapshotEntry entry = SnapshotEntry.parse(bytes.flip(), at, header, storage.name());
+      at += bytes.position();
+      if (entry.l1Size() > 0) {
+        map.add(entry.l1TableOffset(), geometry.clusters(entry.l1Size() * Geometry.ENTRY_BYTES));
+      }
+    }
+    map.add(
+        header.snapshotsOffset(), Math.max(1, geometry.clusters(at - header.snapshotsOffset())));
+  }
+}

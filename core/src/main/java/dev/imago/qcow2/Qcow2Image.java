@@ -1,0 +1,391 @@
+package dev.imago.qcow2;
+
+import dev.imago.image.CorruptImageException;
+import dev.imago.image.Image;
+import dev.imago.image.Mapping;
+import dev.imago.image.ReadOnlyImageException;
+import dev.imago.image.WritableRun;
+import dev.imago.qcow2.ondisk.Geometry;
+import dev.imago.qcow2.ondisk.Header;
+import dev.imago.storage.Storage;
+import dev.imago.storage.Storage.Preallocation;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.util.List;
+import java.util.Objects;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * An open qcow2 image: checks what is asked, counts the request in, and hands it to who knows.
+ *
+ * <p>Each request is counted by {@link Requests} from before it looks anything up until its I/O has
+ * ended, so that no host cluster it found is given to somebody else meanwhile.
+ */
+final class Qcow2Image implements Image {
+  private final Metadata metadata;
+  private final Geometry geometry;
+  private final Requests requests;
+  private final @Nullable Image backing;
+  private final boolean readOnly;
+  private final InflatedClusters inflated;
+  private final GuestReader reader;
+  private final ClusterWriter writer;
+  private final FixedMappings fixed;
+  private final Resizer resizer;
+
+  Qcow2Image(OpenParts parts) throws IOException {
+    this.metadata = new Metadata(parts, this::release);
+    this.geometry = metadata.geometry;
+    this.requests = metadata.requests;
+    this.backing = parts.backing();
+    this.readOnly = !parts.options().writable();
+    this.inflated =
+        new InflatedClusters(
+            metadata.storage, geometry, ClusterCodec.of(parts.header().compressionType()));
+    this.reader = new GuestReader(metadata, backing, inflated, !readOnly);
+    this.writer = new ClusterWriter(metadata, reader);
+    this.fixed = new FixedMappings(metadata, writer, backing);
+    this.resizer = new Resizer(metadata, fixed, writer, backing);
+  }
+
+  @Override
+  public String name() {
+    return metadata.name;
+  }
+
+  @Override
+  public String format() {
+    return "qcow2";
+  }
+
+  @Override
+  public long size() {
+    return metadata.size();
+  }
+
+  @Override
+  public boolean readOnly() {
+    return readOnly;
+  }
+
+  @Override
+  public int clusterSize() {
+    return geometry.clusterSize();
+  }
+
+  @Override
+  public Optional<Image> backing() {
+    return Optional.ofNullable(backing);
+  }
+
+  @Override
+  public void read(ByteBuffer dst, long guestOffset) throws IOException {
+    int token = requests.enter();
+    try {
+      Objects.checkFromIndexSize(guestOffset, dst.remaining(), size());
+      reader.read(dst, guestOffset);
+    } catch (CorruptImageException e) {
+      throw corrupt(e);
+    } finally {
+      requests.leave(token);
+    }
+  }
+
+  @Override
+  public boolean readNow(ByteBuffer dst, long guestOffset) throws IOException {
+    int token = requests.enter();
+    try {
+      Objects.checkFromIndexSize(guestOffset, dst.remaining(), size());
+      return reader.readNow(dst, guestOffset);
+    } catch (CorruptImageException e) {
+      throw corrupt(e);
+    } finally {
+      requests.leave(token);
+    }
+  }
+
+  @Override
+  public void write(ByteBuffer[] srcs, long guestOffset, boolean fua) throws IOException {
+    long length = Gather.remaining(srcs);
+    change(guestOffset, length, () -> writer.write(srcs, guestOffset));
+    if (fua) {
+      makeDurable(guestOffset, length);
+    }
+  }
+
+  @Override
+  public void writeZeroes(long guestOffset, long length, boolean mayUnmap, boolean fua)
+      throws IOException {
+    change(
+        guestOffset,
+        length,
+        () -> {
+          if (length > 0) {
+            fixed.writeZeroes(guestOffset, length, mayUnmap);
+          }
+        });
+    if (fua) {
+      makeDurable(guestOffset, length);
+    }
+  }
+
+  @Override
+  public Range discard(long guestOffset, long length, Discard kind) throws IOException {
+    Range[] affected = {new Range(guestOffset, 0)};
+    change(
+        guestOffset,
+        length,
+        () -> {
+          if (length > 0) {
+            affected[0] = fixed.discard(guestOffset, length, kind);
+          }
+        });
+    return affected[0];
+  }
+
+  /** Makes what was written to a range safe; one data barrier if its mapping is safe already. */
+  private void makeDurable(long guestOffset, long length) throws IOException {
+    if (length > 0 && writer.sliceEnd(guestOffset) >= guestOffset + length) {
+      metadata.durability.flushData(
+          geometry.l1Index(guestOffset), geometry.sliceOfL2Index(geometry.l2Index(guestOffset)));
+    } else {
+      flush();
+    }
+  }
+
+  @Override
+  public Mapping map(long guestOffset, long maxLength) throws IOException {
+    if (maxLength < 1 || guestOffset < 0) {
+      throw new IndexOutOfBoundsException(
+          "map of %d bytes at guest offset %d".formatted(maxLength, guestOffset));
+    }
+    int token = requests.enter();
+    try {
+      long size = size();
+      return guestOffset >= size
+          ? new Mapping.End()
+          : reader.map(guestOffset, Math.min(maxLength, size - guestOffset));
+    } catch (CorruptImageException e) {
+      throw corrupt(e);
+    } finally {
+      requests.leave(token);
+    }
+  }
+
+  @Override
+  public Pin pin() {
+    int token = requests.enter();
+    return new Pin() {
+      private boolean open = true;
+
+      @Override
+      public synchronized void close() {
+        if (open) {
+          open = false;
+          requests.leave(token);
+        }
+      }
+    };
+  }
+
+  @Override
+  public WritableRun reserve(long guestOffset, long length, boolean overwrite) throws IOException {
+    requireWritable();
+    if (length < 1) {
+      throw new IndexOutOfBoundsException("a run of %d bytes".formatted(length));
+    }
+    metadata.beforeChange();
+    int token = requests.enter();
+    boolean handedOver = false;
+    try {
+      Objects.checkFromIndexSize(guestOffset, length, size());
+      WritableRun run = null;
+      while (run == null) {
+        run = tryReserve(guestOffset, length, overwrite, token);
+      }
+      handedOver = true;
+      return run;
+    } catch (CorruptImageException e) {
+      throw corrupt(e);
+    } finally {
+      if (!handedOver) {
+        requests.leave(token);
+      }
+    }
+  }
+
+  private @Nullable WritableRun tryReserve(
+      long guestOffset, long length, boolean overwrite, int token) throws IOException {
+    ClusterWriter.InPlaceRun there = writer.inPlaceRun(guestOffset, length);
+    if (there.length() > 0) {
+      metadata.requireNoOverlap(there.hostOffset(), there.length());
+      return new Reservation(
+          metadata, writer, token, guestOffset, there.hostOffset(), there.length(), null, null);
+    }
+    long wanted = Math.min(length, writer.sliceEnd(guestOffset) - guestOffset);
+    Claims.Claim claim = writer.claim(guestOffset, wanted);
+    boolean handedOver = false;
+    try {
+      Place place = writer.place(guestOffset, wanted);
+      if (place.clusters() == 0) {
+        return null;
+      }
+      long head = geometry.inCluster(guestOffset);
+      long reach = Math.min(wanted, geometry.clusterOffset(place.clusters()) - head);
+      try {
+        writer.copyAround(guestOffset, reach, place, overwrite);
+      } catch (IOException | RuntimeException e) {
+        writer.giveBack(place, e);
+        throw e;
+      }
+      handedOver = true;
+      return new Reservation(
+          metadata, writer, token, guestOffset, place.hostOffset() + head, reach, place, claim);
+    } finally {
+      if (!handedOver) {
+        claim.close();
+      }
+    }
+  }
+
+  @Override
+  public void flush() throws IOException {
+    if (readOnly) {
+      return;
+    }
+    int token = requests.enter();
+    requests.leave(token);
+    metadata.durability.flush();
+  }
+
+  @Override
+  public void resize(long newSize, Preallocation preallocation, boolean shrink) throws IOException {
+    requireWritable();
+    resizer.check(newSize, shrink);
+    metadata.beforeChange();
+    requests.exclusive();
+    try {
+      resizer.resize(newSize, preallocation);
+    } catch (CorruptImageException e) {
+      throw corrupt(e);
+    } finally {
+      requests.reopen();
+    }
+  }
+
+  @Override
+  public void invalidateCache() throws IOException {
+    requests.exclusive();
+    try {
+      if (!readOnly) {
+        metadata.durability.flushAll();
+      }
+      metadata.storage.invalidateCache();
+      Header header = OpenParts.readHeader(metadata.storage).header();
+      if (!header.geometry().equals(geometry)) {
+        throw new IOException(
+            name() + ": somebody else made another image of it; it must be opened anew");
+      }
+      metadata.reload(
+          header,
+          Words.read(metadata.storage, header.l1TableOffset(), (int) header.l1Size()),
+          readOnly ? new long[0] : OpenParts.readReftable(metadata.storage, header).entries());
+      inflated.forget();
+    } finally {
+      requests.reopen();
+    }
+    if (backing != null) {
+      backing.invalidateCache();
+    }
+  }
+
+  @Override
+  @SuppressWarnings("ReferenceEquality") // the same storage, not an equal one
+  public void close() throws IOException {
+    if (!requests.close()) {
+      return;
+    }
+    Exception failure = null;
+    if (!readOnly) {
+      try {
+        metadata.durability.flushAll();
+      } catch (IOException | RuntimeException e) {
+        failure = e;
+      }
+    }
+    failure = closed(metadata.storage, failure);
+    if (metadata.data != metadata.storage) {
+      failure = closed(metadata.data, failure);
+    }
+    if (backing != null) {
+      failure = closed(backing, failure);
+    }
+    if (failure instanceof IOException e) {
+      throw e;
+    }
+    if (failure instanceof RuntimeException e) {
+      throw e;
+    }
+  }
+
+  private static @Nullable Exception closed(
+      java.io.Closeable closeable, @Nullable Exception failure) {
+    try {
+      closeable.close();
+    } catch (IOException | RuntimeException e) {
+      if (failure == null) {
+        return e;
+      }
+      failure.addSuppressed(e);
+    }
+    return failure;
+  }
+
+  /** Something that changes the image. */
+  private interface Change {
+    void run() throws IOException;
+  }
+
+  private void change(long guestOffset, long length, Change change) throws IOException {
+    requireWritable();
+    metadata.beforeChange();
+    int token = requests.enter();
+    try {
+      Objects.checkFromIndexSize(guestOffset, length, size());
+      change.run();
+    } catch (CorruptImageException e) {
+      throw corrupt(e);
+    } finally {
+      requests.leave(token);
+    }
+  }
+
+  private void requireWritable() {
+    if (readOnly) {
+      throw new ReadOnlyImageException(name());
+    }
+  }
+
+  /** What was met is remembered on the disk, if it is this image's and may be written. */
+  private CorruptImageException corrupt(CorruptImageException met) {
+    if (!readOnly && met.image().equals(name())) {
+      metadata.markCorrupt(met);
+    }
+    return met;
+  }
+
+  /** Called by a flush for what nothing refers to any more. */
+  private void release(Quarantine.Batch batch) throws IOException {
+    inflated.forget();
+    for (long[] run : batch.runs()) {
+      metadata.allocator.release(run[0], run[1]);
+    }
+    fixed.punch(batch);
+  }
+
+  /** The image file and the data file, for tests of this room. */
+  List<Storage> storages() {
+    return List.of(metadata.storage, metadata.data);
+  }
+}
