@@ -142,7 +142,14 @@ public final class LinuxFile {
 
   /** What the kernel says of a file. */
   public record Stat(
-      int mode, long device, long inode, long size, long blocks, int memoryAlign, int directAlign) {
+      int mode,
+      int deviceMajor,
+      int deviceMinor,
+      long inode,
+      long size,
+      long blocks,
+      int memoryAlign,
+      int directAlign) {
 
     /** The kind of file, S_IFMT shifted to the right: 0x8 regular, 0x6 block device… */
     public int kind() {
@@ -178,7 +185,8 @@ public final class LinuxFile {
     boolean dio = (out.get(ValueLayout.JAVA_INT, 0) & STATX_DIOALIGN) != 0;
     return new Stat(
         Short.toUnsignedInt(out.get(ValueLayout.JAVA_SHORT, 28)),
-        (long) out.get(ValueLayout.JAVA_INT, 136) << 32 | out.get(ValueLayout.JAVA_INT, 140),
+        out.get(ValueLayout.JAVA_INT, 136),
+        out.get(ValueLayout.JAVA_INT, 140),
         out.get(ValueLayout.JAVA_LONG, 32),
         out.get(ValueLayout.JAVA_LONG, 40),
         out.get(ValueLayout.JAVA_LONG, 48),

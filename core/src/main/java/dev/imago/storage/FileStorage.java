@@ -22,14 +22,17 @@ public final class FileStorage implements Storage {
   private final HostFile file;
   private final Options options;
   private final boolean blockDevice;
+  private final OpenWays.Ticket ticket;
   private final Object resizing = new Object();
   private volatile @Nullable IOException flushFailure;
 
-  private FileStorage(String name, HostFile file, Options options, boolean blockDevice) {
+  private FileStorage(
+      String name, HostFile file, Options options, boolean blockDevice, OpenWays.Ticket ticket) {
     this.name = name;
     this.file = file;
     this.options = options;
     this.blockDevice = blockDevice;
+    this.ticket = ticket;
   }
 
   /**
@@ -98,8 +101,9 @@ public final class FileStorage implements Storage {
     return FileOpener.open(path, options, true);
   }
 
-  static FileStorage of(String name, HostFile file, Options options, boolean blockDevice) {
-    return new FileStorage(name, file, options, blockDevice);
+  static FileStorage of(
+      String name, HostFile file, Options options, boolean blockDevice, OpenWays.Ticket ticket) {
+    return new FileStorage(name, file, options, blockDevice, ticket);
   }
 
   /** Whether both are the same file, whatever their names are; false if that is not known. */
@@ -310,7 +314,11 @@ public final class FileStorage implements Storage {
 
   @Override
   public void close() throws IOException {
-    file.close();
+    try {
+      file.close();
+    } finally {
+      ticket.close();
+    }
   }
 
   private void requireWritable() {

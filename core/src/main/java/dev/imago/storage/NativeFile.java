@@ -5,9 +5,10 @@ import dev.imago.internal.LinuxFile;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
+import java.nio.channels.ClosedChannelException;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -20,27 +21,34 @@ final class NativeFile implements HostFile {
   private final String name;
   private final LinuxFile file;
   private final boolean blockDevice;
+  private final @Nullable VirtualChannel virtual;
 
   /** False once the file system has said that it cannot. */
   private volatile boolean readsNow = true;
 
-  NativeFile(String name, LinuxFile file, boolean blockDevice) {
+  /**
+   * Takes over an open file.
+   *
+   * @param virtual for the reads and writes of virtual threads, or null to let them block a carrier
+   */
+  NativeFile(String name, LinuxFile file, boolean blockDevice, @Nullable VirtualChannel virtual) {
     this.name = name;
     this.file = file;
     this.blockDevice = blockDevice;
+    this.virtual = virtual;
   }
 
   @Override
   public void read(ByteBuffer dst, long at) throws IOException {
     if (dst.isDirect()) {
-      readDirect(dst, at);
+      readDirect(dst, at, 1);
       return;
     }
     long next = at;
     while (dst.hasRemaining()) {
       try (Buffers.Lease lease = Buffers.take(Math.min(dst.remaining(), BOUNCE))) {
         ByteBuffer bounce = lease.buffer();
-        readDirect(bounce, next);
+        readDirect(bounce, next, 1);
         boolean end = bounce.hasRemaining();
         next += bounce.position();
         dst.put(bounce.flip());
@@ -51,25 +59,61 @@ final class NativeFile implements HostFile {
     }
   }
 
-  private void readDirect(ByteBuffer dst, long at) throws IOException {
+  /** Reads whole blocks into a direct buffer; a part of a block is the end of the file. */
+  void readBlocks(ByteBuffer dst, long at, int alignment) throws IOException {
+    readDirect(dst, at, alignment);
+  }
+
+  private void readDirect(ByteBuffer dst, long at, int alignment) throws IOException {
     long next = at;
     while (dst.hasRemaining()) {
-      long n = file.read(MemorySegment.ofBuffer(dst), next);
+      long n = readOnce(dst, next);
       if (n == 0) {
         return;
       }
       if (n > 0) {
-        dst.position(dst.position() + (int) n);
         next += n;
+        if ((n & alignment - 1) != 0) {
+          return;
+        }
       } else {
         retryOrFail(n, "read", dst.remaining(), next);
       }
     }
   }
 
+  /** One read, which moves the position; the kernel's answer. */
+  private long readOnce(ByteBuffer dst, long at) throws IOException {
+    if (virtual != null && Thread.currentThread().isVirtual()) {
+      return Math.max(0, transfer(virtual, FileChannel::read, "read", dst, at));
+    }
+    long n = file.read(MemorySegment.ofBuffer(dst), at);
+    if (n > 0) {
+      dst.position(dst.position() + (int) n);
+    }
+    return n;
+  }
+
+  private long transfer(
+      VirtualChannel channel,
+      VirtualChannel.Transfer transfer,
+      String what,
+      ByteBuffer buffer,
+      long at)
+      throws IOException {
+    try {
+      return channel.transfer(transfer, buffer, at);
+    } catch (ClosedChannelException e) {
+      throw failed(-LinuxFile.EBADF, what, buffer.remaining(), at);
+    } catch (IOException e) {
+      throw new StorageIoException(
+          name, String.valueOf(e.getMessage()), what + " of " + buffer.remaining() + " bytes", at);
+    }
+  }
+
   @Override
   public void read(ByteBuffer[] dsts, long at) throws IOException {
-    if (!allDirect(dsts)) {
+    if (!asVector(dsts)) {
       HostFile.super.read(dsts, at);
       return;
     }
@@ -137,9 +181,8 @@ final class NativeFile implements HostFile {
   private void writeDirect(ByteBuffer src, long at) throws IOException {
     long next = at;
     while (src.hasRemaining()) {
-      long n = file.write(MemorySegment.ofBuffer(src), next);
+      long n = writeOnce(src, next);
       if (n > 0) {
-        src.position(src.position() + (int) n);
         next += n;
       } else {
         retryOrFail(n, "write", src.remaining(), next);
@@ -147,9 +190,20 @@ final class NativeFile implements HostFile {
     }
   }
 
+  private long writeOnce(ByteBuffer src, long at) throws IOException {
+    if (virtual != null && Thread.currentThread().isVirtual()) {
+      return transfer(virtual, FileChannel::write, "write", src, at);
+    }
+    long n = file.write(MemorySegment.ofBuffer(src), at);
+    if (n > 0) {
+      src.position(src.position() + (int) n);
+    }
+    return n;
+  }
+
   @Override
   public void write(ByteBuffer[] srcs, long at) throws IOException {
-    if (!allDirect(srcs)) {
+    if (!asVector(srcs)) {
       HostFile.super.write(srcs, at);
       return;
     }
@@ -237,7 +291,7 @@ final class NativeFile implements HostFile {
   @Override
   public @Nullable Object identity() {
     LinuxFile.Stat stat = file.stat();
-    return stat == null ? null : List.of(stat.device(), stat.inode());
+    return stat == null ? null : OpenWays.Key.of(stat);
   }
 
   @Override
@@ -254,6 +308,9 @@ final class NativeFile implements HostFile {
 
   @Override
   public void close() throws IOException {
+    if (virtual != null) {
+      virtual.close();
+    }
     long r = file.close();
     if (r < 0 && r != -LinuxFile.EINTR) {
       throw failed(r, "close", -1, -1);
@@ -275,7 +332,10 @@ final class NativeFile implements HostFile {
         name, reason, length < 0 ? what : what + " of " + length + " bytes", at);
   }
 
-  private static boolean allDirect(ByteBuffer[] buffers) {
+  private boolean asVector(ByteBuffer[] buffers) {
+    if (virtual != null && Thread.currentThread().isVirtual()) {
+      return false;
+    }
     for (ByteBuffer buffer : buffers) {
       if (!buffer.isDirect()) {
         return false;

@@ -61,16 +61,16 @@ record QemuLocks(int used, int unshared) {
     }
   }
 
-  /** The bytes that {@link #take} locks. */
-  int[] bytes() {
-    return java.util.stream.IntStream.concat(
-            java.util.stream.IntStream.range(0, BITS)
-                .filter(bit -> has(used, bit))
-                .map(bit -> USED_BASE + bit),
-            java.util.stream.IntStream.range(0, BITS)
-                .filter(bit -> has(unshared, bit))
-                .map(bit -> UNSHARED_BASE + bit))
-        .toArray();
+  /** Gives back what {@link #take} took. */
+  void giveBack(OpenFile file) throws IOException {
+    for (int bit = 0; bit < BITS; bit++) {
+      if (has(used, bit)) {
+        file.unlock(USED_BASE + bit);
+      }
+      if (has(unshared, bit)) {
+        file.unlock(UNSHARED_BASE + bit);
+      }
+    }
   }
 
   private static boolean has(int bits, int bit) {
@@ -86,29 +86,36 @@ record QemuLocks(int used, int unshared) {
     };
   }
 
+  private static StorageIoException failed(String name, int at, long result) {
+    return new StorageIoException(
+        name, "Failed to lock byte " + at + ": " + Errno.text((int) -result));
+  }
+
   /** Open-file-description locks, which belong to one descriptor and not to the process. */
   record OpenFile(String name, LinuxFile file) implements Bytes {
     @Override
     public boolean lock(int at) throws IOException {
       long r = file.lockShared(at);
-      if (r == -LinuxFile.EAGAIN || r == -LinuxFile.EACCES) {
-        return false;
+      if (r < 0 && r != -LinuxFile.EAGAIN && r != -LinuxFile.EACCES) {
+        throw failed(name, at, r);
       }
-      if (r < 0) {
-        throw new StorageIoException(
-            name, "Failed to lock byte " + at + ": " + Errno.text((int) -r));
-      }
-      return true;
+      return r == 0;
     }
 
     @Override
     public boolean lockedByOthers(int at) throws IOException {
       long r = file.lockedByOthers(at);
       if (r < 0) {
-        throw new StorageIoException(
-            name, "Failed to look at the lock of byte " + at + ": " + Errno.text((int) -r));
+        throw failed(name, at, r);
       }
       return r == 1;
+    }
+
+    void unlock(int at) throws IOException {
+      long r = file.unlock(at);
+      if (r < 0) {
+        throw failed(name, at, r);
+      }
     }
   }
 }
