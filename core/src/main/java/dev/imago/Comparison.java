@@ -6,6 +6,7 @@ import dev.imago.image.Extent;
 import dev.imago.image.Image;
 import dev.imago.image.Mapping;
 import dev.imago.image.Progress;
+import dev.imago.internal.Buffers;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import org.jspecify.annotations.Nullable;
@@ -16,7 +17,6 @@ import org.jspecify.annotations.Nullable;
  */
 final class Comparison {
   private static final int CHUNK = 1 << 20;
-  private static final int PAGE = 4096;
   private static final int SECTOR = 512;
 
   private final Side a;
@@ -79,15 +79,16 @@ final class Comparison {
 
   /** What each thread does. */
   void work(Workers workers) throws IOException {
-    ByteBuffer bufferA = ByteBuffer.allocateDirect(CHUNK + PAGE).alignedSlice(PAGE);
-    ByteBuffer bufferB = ByteBuffer.allocateDirect(CHUNK + PAGE).alignedSlice(PAGE);
-    while (!workers.stopped()) {
-      Range range = draw();
-      if (range == null) {
-        return;
+    try (Buffers.Lease leaseA = Buffers.take(CHUNK);
+        Buffers.Lease leaseB = Buffers.take(CHUNK)) {
+      while (!workers.stopped()) {
+        Range range = draw();
+        if (range == null) {
+          return;
+        }
+        compare(range, leaseA.buffer(), leaseB.buffer());
+        finished(range.length());
       }
-      compare(range, bufferA, bufferB);
-      finished(range.length());
     }
   }
 

@@ -4,8 +4,12 @@ import dev.imago.image.Image;
 import dev.imago.image.Progress;
 import dev.imago.image.References;
 import dev.imago.image.SyncMode;
+import dev.imago.internal.Buffers;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -18,9 +22,6 @@ import java.util.Objects;
 public final class Convert {
   /** What a worker holds in memory, unless clusters or {@code sparseSize} are longer. */
   private static final int CHUNK = 1 << 20;
-
-  /** Buffers start at a page, for storages that bypass the host's cache. */
-  private static final int PAGE = 4096;
 
   private final List<Image> sources;
   private int sparseSize = 4096;
@@ -132,7 +133,24 @@ public final class Convert {
    * @throws ConvertException if a source could not be read or the target not written
    */
   public void to(Path target, CreateOptions options) throws IOException {
-    throw new UnsupportedOperationException();
+    long total = sources.stream().mapToLong(Image::size).reduce(0, Math::addExact);
+    if (options.size() > 0 && options.size() < total) {
+      throw new IllegalArgumentException(
+          "%s would have %d bytes, the sources have %d".formatted(target, options.size(), total));
+    }
+    refuseSourceAsTarget(target);
+    OpenOptions how = OpenOptions.of(references).direct(direct).sync(sync);
+    CreateOptions whole = options.size() > 0 ? options : options.size(total);
+    try (NewImage made = NewImage.create(target, whole, how)) {
+      Image image = made.open(how);
+      try {
+        copy(image, options.backingFile() == null);
+      } catch (IOException | RuntimeException e) {
+        Closing.after(e, image);
+        throw e;
+      }
+      made.finish(image, sync);
+    }
   }
 
   /**
@@ -144,6 +162,23 @@ public final class Convert {
   public void to(Image target) throws IOException {
     copy(target, targetIsZero);
     target.flush();
+  }
+
+  /** Locks see to that, but sources may have been opened without. */
+  private void refuseSourceAsTarget(Path target) throws IOException {
+    for (Image source : sources) {
+      Image layer = source;
+      while (layer != null) {
+        try {
+          if (Files.exists(target) && Files.isSameFile(target, Path.of(layer.name()))) {
+            throw new IllegalArgumentException(target + " is both source and target");
+          }
+        } catch (NoSuchFileException | InvalidPathException e) {
+          // The layer is not in a file.
+        }
+        layer = layer.backing().orElse(null);
+      }
+    }
   }
 
   private void copy(Image target, boolean zero) throws IOException {
@@ -166,15 +201,17 @@ public final class Convert {
 
   private static void work(Workers workers, CopyPlan plan, CopyWriter writer, int chunk)
       throws IOException {
-    ByteBuffer buffer = ByteBuffer.allocateDirect(chunk + PAGE).alignedSlice(PAGE).slice(0, chunk);
-    List<CopyPlan.Piece> batch = new ArrayList<>();
-    while (!workers.stopped() && plan.draw(batch)) {
-      long bytes = 0;
-      for (CopyPlan.Piece piece : batch) {
-        writer.copy(piece, buffer);
-        bytes += piece.length();
+    try (Buffers.Lease lease = Buffers.take(chunk)) {
+      ByteBuffer buffer = lease.buffer();
+      List<CopyPlan.Piece> batch = new ArrayList<>();
+      while (!workers.stopped() && plan.draw(batch)) {
+        long bytes = 0;
+        for (CopyPlan.Piece piece : batch) {
+          writer.copy(piece, buffer);
+          bytes += piece.length();
+        }
+        plan.finished(bytes);
       }
-      plan.finished(bytes);
     }
   }
 }

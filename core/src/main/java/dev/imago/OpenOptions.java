@@ -3,6 +3,7 @@ package dev.imago;
 import dev.imago.image.Image;
 import dev.imago.image.References;
 import dev.imago.image.SyncMode;
+import dev.imago.storage.FileStorage;
 import dev.imago.storage.Storage;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
@@ -25,6 +26,7 @@ public final class OpenOptions {
   private @Nullable Image backing;
   private @Nullable Storage dataFile;
   private long cacheBytes = -1;
+  private boolean nativeAccess = true;
 
   private OpenOptions(References references) {
     this.references = Objects.requireNonNull(references);
@@ -42,7 +44,25 @@ public final class OpenOptions {
     copy.backing = backing;
     copy.dataFile = dataFile;
     copy.cacheBytes = cacheBytes;
+    copy.nativeAccess = nativeAccess;
     return copy;
+  }
+
+  /** What these options mean for a backing image of the image they were made for. */
+  OpenOptions forBackingImage() {
+    OpenOptions copy = copy();
+    copy.format = null;
+    copy.writable = false;
+    copy.withoutBacking = false;
+    copy.withoutDataFile = false;
+    copy.backing = null;
+    copy.dataFile = null;
+    return copy;
+  }
+
+  /** What these options mean for a file. */
+  FileStorage.Options file(boolean writable) {
+    return new FileStorage.Options(writable, direct, !forceShare, nativeAccess);
   }
 
   /**
@@ -149,8 +169,9 @@ public final class OpenOptions {
   }
 
   /**
-   * Uses this image where the top layer names a backing file; the name is not looked at. Belongs to
-   * the opened image, which closes it, from the moment open succeeds.
+   * Uses this image where the top layer names a backing file; the name is not looked at. It belongs
+   * to the opened image, which closes it, and is closed too if opening fails. Giving one to an
+   * image that names none is an {@link IllegalArgumentException}.
    */
   public OpenOptions backing(@Nullable Image backing) {
     OpenOptions copy = copy();
@@ -164,8 +185,9 @@ public final class OpenOptions {
   }
 
   /**
-   * Uses this storage where the top layer names a data file; the name is not looked at. Belongs to
-   * the opened image, which closes it, from the moment open succeeds.
+   * Uses this storage where the top layer names a data file; the name is not looked at. It belongs
+   * to the opened image, which closes it, and is closed too if opening fails. Giving one to an
+   * image that needs none is an {@link IllegalArgumentException}.
    */
   public OpenOptions dataFile(@Nullable Storage dataFile) {
     OpenOptions copy = copy();
@@ -188,5 +210,20 @@ public final class OpenOptions {
   /** Memory for cached metadata of each layer, in bytes, or -1. */
   public long cacheBytes() {
     return cacheBytes;
+  }
+
+  /**
+   * Whether foreign functions may be used where this process is allowed to. Without, short commands
+   * start faster, and much else is slower or missing.
+   */
+  public OpenOptions nativeAccess(boolean nativeAccess) {
+    OpenOptions copy = copy();
+    copy.nativeAccess = nativeAccess;
+    return copy;
+  }
+
+  /** Whether foreign functions may be used. */
+  public boolean nativeAccess() {
+    return nativeAccess;
   }
 }

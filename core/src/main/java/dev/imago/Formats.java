@@ -1,0 +1,94 @@
+package dev.imago;
+
+import dev.imago.image.Image;
+import dev.imago.image.ImageFormatException;
+import dev.imago.image.ReferenceOpener;
+import dev.imago.qcow2.Qcow2;
+import dev.imago.raw.Raw;
+import dev.imago.storage.Storage;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.Predicate;
+
+/** All formats, and how to tell them apart. */
+final class Formats {
+  /** How much of an image is looked at to tell its format, in bytes. */
+  private static final int PROBED = 512;
+
+  static final String RAW = "raw";
+  static final String QCOW2 = "qcow2";
+
+  /** The first four bytes of a qcow2 image, big endian. */
+  static final int QCOW2_MAGIC = 0x514649fb;
+
+  private Formats() {}
+
+  static List<String> names() {
+    return List.of(RAW, QCOW2);
+  }
+
+  /** Every format that the first bytes fit, best first; {@code raw} always, and last. */
+  static List<String> matching(Storage storage) throws IOException {
+    ByteBuffer first = ByteBuffer.allocate(PROBED);
+    storage.read(first, 0);
+    if (first.getInt(0) == NewImage.UNFINISHED) {
+      throw new ImageFormatException(
+          storage.name(), 0, "magic", "this image was never finished: its maker was stopped");
+    }
+    return matching(first.flip());
+  }
+
+  private static List<String> matching(ByteBuffer first) {
+    List<String> fits = new ArrayList<>();
+    if (Qcow2.probe(first)) {
+      fits.add(QCOW2);
+    }
+    fits.add(RAW);
+    return fits;
+  }
+
+  static String probe(Storage storage) throws IOException {
+    return matching(storage).getFirst();
+  }
+
+  /**
+   * Opens a storage in a format that is known; closes it if that fails.
+   *
+   * @param probed whether the format is only what the first bytes look like
+   */
+  static Image open(
+      Storage storage,
+      String format,
+      boolean probed,
+      OpenOptions options,
+      ReferenceOpener references)
+      throws IOException {
+    try {
+      return switch (format) {
+        case RAW -> Raw.open(storage, options.writable(), options.sync(), firstSector(probed));
+        case QCOW2 -> Qcow2.open(storage, qcow2(options), references);
+        default -> throw new UnknownFormatException(format);
+      };
+    } catch (IOException | RuntimeException e) {
+      Closing.after(e, storage);
+      throw e;
+    }
+  }
+
+  /** What may be written to a raw image's first sector. */
+  private static Predicate<ByteBuffer> firstSector(boolean probed) {
+    return probed ? sector -> matching(sector).size() == 1 : sector -> true;
+  }
+
+  private static Qcow2.Options qcow2(OpenOptions options) {
+    Qcow2.Options how =
+        Qcow2.Options.defaults()
+            .withWritable(options.writable())
+            .withSync(options.sync())
+            .withReferences(!options.isWithoutBacking(), !options.isWithoutDataFile());
+    long cache = options.cacheBytes();
+    return cache < 0 ? how : how.withCaches(cache - cache / 4, cache / 4);
+  }
+}
