@@ -137,6 +137,7 @@ final class ClusterWriter {
     if (inPlace(entry)) {
       return new Place(-1, 0, null);
     }
+    requireValid(slice, guestOffset, first, last);
     boolean reserved = reserved(entry);
     long host = entry & Geometry.OFFSET_MASK;
     int word = first + 1;
@@ -168,6 +169,13 @@ final class ClusterWriter {
     }
     Allocator.Taken taken = metadata.allocator.take(count);
     return new Place(geometry.clusterOffset(taken.firstCluster()), taken.count(), taken);
+  }
+
+  /** Refuses entries that break the specification. */
+  void requireValid(Slice slice, long guestOffset, int firstWord, int lastWord) throws IOException {
+    for (int word = firstWord; word <= lastWord; word++) {
+      reader.requireValid(slice.word(word), guestOffset + geometry.clusterOffset(word - firstWord));
+    }
   }
 
   /** Whether an entry reads as zero but has a cluster of its own, to be used for data. */

@@ -101,6 +101,9 @@ final class FixedMappings {
     int words = (int) geometry.clusterIndex(end - first);
     Slice before = metadata.slice(first);
     boolean anything = before == null;
+    if (before != null) {
+      writer.requireValid(before, first, word, word + words - 1);
+    }
     for (int i = 0; before != null && i < words; i++) {
       long entry = before.word(word + i);
       if (changed(entry, kind) != entry) {
@@ -147,9 +150,6 @@ final class FixedMappings {
   private long changed(long entry, Discard kind) {
     long plainZero = geometry.version() >= 3 ? Geometry.READS_AS_ZERO : 0;
     L2Entry.Kind now = L2Entry.kind(entry, geometry);
-    if (now == L2Entry.Kind.INVALID) {
-      return entry;
-    }
     return switch (kind) {
       case TO_BACKING -> 0;
       case TO_ANY ->

@@ -83,6 +83,13 @@ final class GuestReader {
     return Math.min(reach, maxLength);
   }
 
+  /** Refuses an entry that breaks the specification, before anything is built on it. */
+  void requireValid(long entry, long guestOffset) throws CorruptImageException {
+    if (L2Entry.kind(entry, geometry) == Kind.INVALID) {
+      throw invalid(guestOffset, entry);
+    }
+  }
+
   private CorruptImageException invalid(long guestOffset, long entry) {
     long at =
         metadata.l1.target(geometry.l1Index(guestOffset))
