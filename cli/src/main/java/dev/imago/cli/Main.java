@@ -1,12 +1,107 @@
 package dev.imago.cli;
 
-/** The command line's entry. A placeholder until the commands land. */
+import java.io.BufferedOutputStream;
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.util.List;
+
+/** The command line's entry. */
 public final class Main {
+  /** This program's version, as {@code --version} says it. */
+  static final String VERSION = "0.1.0-SNAPSHOT";
+
+  /** The level of qemu-img whose command line this one follows. */
+  static final String QEMU_LEVEL = "7.2.0";
+
   private Main() {}
 
-  /** Runs one command and exits with its code. */
+  /**
+   * Runs one command and ends the JVM with its exit code. The system property {@code imago.program}
+   * is the name under which this program was called: {@code imago} or {@code qemu-img}.
+   */
   public static void main(String[] args) {
-    System.err.println("imago: no commands yet");
-    System.exit(1);
+    PrintStream out = stream(FileDescriptor.out);
+    PrintStream err = stream(FileDescriptor.err);
+    int code = run(System.getProperty("imago.program", "imago"), args, out, err);
+    // Nothing is left to be done, and an orderly exit takes its time.
+    Runtime.getRuntime().halt(code);
+  }
+
+  private static PrintStream stream(FileDescriptor descriptor) {
+    return new PrintStream(
+        new BufferedOutputStream(new FileOutputStream(descriptor), 8192),
+        false,
+        StandardCharsets.UTF_8);
+  }
+
+  /** As {@link #run(String, String[], PrintStream, PrintStream)}, called {@code imago}. */
+  public static int run(String[] args, PrintStream out, PrintStream err) {
+    return run("imago", args, out, err);
+  }
+
+  /**
+   * Runs one command. Both streams are flushed at its end.
+   *
+   * @param program the name that messages use for this program
+   * @return the exit code
+   */
+  public static int run(String program, String[] args, PrintStream out, PrintStream err) {
+    Terminal terminal = new Terminal(program, out, err);
+    int code;
+    try {
+      code = dispatch(terminal, args);
+    } catch (UsageException e) {
+      terminal.error(e.getMessage());
+      terminal.note("Try '" + program + " --help' for more information");
+      code = 1;
+    } catch (Throwable e) {
+      Failure failure = Errors.failure(e);
+      terminal.error(failure.getMessage());
+      code = failure.exitCode();
+    }
+    out.flush();
+    err.flush();
+    return code;
+  }
+
+  private static int dispatch(Terminal terminal, String[] args) throws Exception {
+    GetOpt options =
+        new GetOpt(args, 0, false, Option.flag('h', "help"), Option.flag('V', "version"));
+    String option = options.next();
+    if (option != null) {
+      terminal.print(option.equals("help") ? Help.general(terminal) : version(terminal));
+      return 0;
+    }
+    List<String> operands = options.operands();
+    if (operands.isEmpty()) {
+      throw new UsageException("Not enough arguments");
+    }
+    String command = operands.getFirst();
+    String[] rest = operands.subList(1, operands.size()).toArray(new String[0]);
+    return switch (command) {
+      case "check" -> CheckCommand.run(terminal, rest);
+      case "compare" -> CompareCommand.run(terminal, rest);
+      case "convert" -> ConvertCommand.run(terminal, rest);
+      case "create" -> CreateCommand.run(terminal, rest);
+      case "info" -> InfoCommand.run(terminal, rest);
+      case "inspect" -> InspectCommand.run(terminal, rest);
+      case "map" -> MapCommand.run(terminal, rest);
+      case "resize" -> ResizeCommand.run(terminal, rest);
+      default -> throw new UsageException("Command not found: " + command);
+    };
+  }
+
+  /**
+   * Two lines. Under QEMU's name the level of its command line comes first, for who asks for it.
+   */
+  static String version(Terminal terminal) {
+    String ours =
+        terminal.program().equals("qemu-img") ? QEMU_LEVEL + " (imago " + VERSION + ")" : VERSION;
+    return terminal.program()
+        + " version "
+        + ours
+        + "\nCopyright (c) 2026 the Imago for Java developers. MIT license\n";
   }
 }

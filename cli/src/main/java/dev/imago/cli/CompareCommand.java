@@ -1,0 +1,98 @@
+package dev.imago.cli;
+
+import dev.imago.Compare;
+import dev.imago.OpenOptions;
+import dev.imago.image.Image;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/** {@code compare}: whether guests see the same in two images. */
+final class CompareCommand {
+  /** Exit code if an image cannot be opened. */
+  private static final int NOT_OPEN = 2;
+
+  private static final Option[] OPTIONS = {
+    Option.flag('h', "help"),
+    Option.value('f'),
+    Option.value('F'),
+    Option.value('T'),
+    Option.flag('p'),
+    Option.flag('q'),
+    Option.flag('s'),
+    Option.flag('U', "force-share"),
+    Option.value("progress"),
+    Option.value("object"),
+    Option.flag("image-opts")
+  };
+
+  private CompareCommand() {}
+
+  static int run(Terminal terminal, String[] args) throws Exception {
+    GetOpt options = new GetOpt(args, 0, true, OPTIONS);
+    String format1 = null;
+    String format2 = null;
+    String cache = "writeback";
+    boolean quiet = false;
+    boolean strict = false;
+    boolean forceShare = false;
+    ProgressOutput.Style style = ProgressOutput.Style.NONE;
+    for (String option = options.next(); option != null; option = options.next()) {
+      switch (option) {
+        case "help" -> {
+          return Help.command(terminal, "compare");
+        }
+        case "f" -> format1 = options.value();
+        case "F" -> format2 = options.value();
+        case "T" -> cache = options.value();
+        case "p" -> style = ProgressOutput.Style.HUMAN;
+        case "q" -> quiet = true;
+        case "s" -> strict = true;
+        case "force-share" -> forceShare = true;
+        case "progress" -> style = ProgressOutput.style(options.value());
+        default -> throw GetOpt.notSupported(option);
+      }
+    }
+    List<String> names = options.operands();
+    if (names.size() != 2) {
+      throw new UsageException("Expecting two image file names");
+    }
+    var progress =
+        new ProgressOutput(terminal, "compare", quiet ? ProgressOutput.Style.NONE : style, 2);
+    try {
+      CacheMode mode = CacheMode.of(cache);
+      if (mode == null) {
+        throw new Failure("Invalid source cache option: " + cache, NOT_OPEN);
+      }
+      try (Image first = open(names.get(0), format1, mode, forceShare);
+          Image second = open(names.get(1), format2, mode, forceShare)) {
+        progress.begin();
+        Compare.Result result = Compare.compare(first, second, strict, progress);
+        if (!quiet) {
+          terminal.print(describe(result, strict));
+        }
+        return result.verdict() == Compare.Verdict.IDENTICAL ? 0 : 1;
+      }
+    } finally {
+      progress.stop();
+    }
+  }
+
+  private static Image open(
+      String name, @Nullable String format, CacheMode mode, boolean forceShare) throws Failure {
+    OpenOptions options =
+        Opening.options(format).direct(mode.direct()).sync(mode.sync()).forceShare(forceShare);
+    return Opening.image(FileName.of(name), options, NOT_OPEN);
+  }
+
+  static String describe(Compare.Result result, boolean strict) {
+    String warning = result.sizesDiffer() && !strict ? "Warning: Image size mismatch!\n" : "";
+    return warning
+        + switch (result.verdict()) {
+          case IDENTICAL -> "Images are identical.\n";
+          case CONTENT_MISMATCH -> "Content mismatch at offset " + result.offset() + "!\n";
+          case SIZE_MISMATCH -> "Strict mode: Image size mismatch!\n";
+          case STATUS_MISMATCH ->
+              "Strict mode: Offset " + result.offset() + " block status mismatch!\n";
+        };
+  }
+}

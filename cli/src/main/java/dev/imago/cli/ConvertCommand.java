@@ -1,0 +1,308 @@
+package dev.imago.cli;
+
+import dev.imago.Convert;
+import dev.imago.ConvertException;
+import dev.imago.CreateOptions;
+import dev.imago.Images;
+import dev.imago.image.Image;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/** {@code convert}: copies what guests see in images into another image. */
+final class ConvertCommand {
+  private static final int MAX_SPARSE = 16 << 20;
+
+  private static final Option[] OPTIONS = {
+    Option.flag('h', "help"),
+    Option.value('f'),
+    Option.value('O'),
+    Option.value('o'),
+    Option.value('t'),
+    Option.value('T'),
+    new Option('B', "backing", true),
+    new Option('b', "backing", true),
+    new Option('F', "backing-format", true),
+    Option.value('S'),
+    Option.value('m'),
+    Option.flag('W'),
+    Option.flag('C'),
+    Option.flag('c'),
+    Option.flag('n'),
+    Option.flag('p'),
+    Option.flag('q'),
+    Option.flag('U', "force-share"),
+    Option.flag("target-is-zero"),
+    Option.value("progress"),
+    Option.value('l'),
+    Option.value('r'),
+    Option.value("object"),
+    Option.flag("image-opts"),
+    Option.flag("target-image-opts"),
+    Option.flag("bitmaps"),
+    Option.flag("skip-broken-bitmaps"),
+    Option.flag("salvage")
+  };
+
+  private final Terminal terminal;
+  private @Nullable String sourceFormat;
+  private String targetFormat = "raw";
+  private final StringBuilder list = new StringBuilder();
+  private String targetCache = "unsafe";
+  private String sourceCache = "writeback";
+  private @Nullable String backing;
+  private @Nullable String backingFormat;
+  private int sparse = 4096;
+  private int parallelism;
+  private boolean sparseAsked;
+  private boolean offload;
+  private boolean compressed;
+  private boolean existing;
+  private boolean quiet;
+  private boolean forceShare;
+  private boolean targetIsZero;
+  private ProgressOutput.Style style = ProgressOutput.Style.NONE;
+
+  private ConvertCommand(Terminal terminal) {
+    this.terminal = terminal;
+  }
+
+  static int run(Terminal terminal, String[] args) throws Exception {
+    GetOpt options = new GetOpt(args, 0, true, OPTIONS);
+    ConvertCommand command = new ConvertCommand(terminal);
+    for (String option = options.next(); option != null; option = options.next()) {
+      if (option.equals("help")) {
+        return Help.command(terminal, "convert");
+      }
+      command.take(option, options.value());
+    }
+    if (OptionList.asksForHelp(command.list.toString())) {
+      CreateCommand.requireFormat(command.targetFormat);
+      terminal.print(FormatOption.describe(command.targetFormat));
+      return 0;
+    }
+    command.requireSense();
+    command.run(options.operands());
+    return 0;
+  }
+
+  private void take(String option, String value) throws Failure {
+    switch (option) {
+      case "f" -> sourceFormat = value;
+      case "O" -> targetFormat = value;
+      case "o" -> CreateCommand.append(list, value);
+      case "t" -> targetCache = value;
+      case "T" -> sourceCache = value;
+      case "backing" -> backing = value;
+      case "backing-format" -> backingFormat = value;
+      case "S" -> sparse = sparse(value);
+      case "m" -> parallelism = parallelism(value);
+      // Several threads write wherever they are: the order is never kept.
+      case "W" -> {}
+      // The library lets the kernel copy where that is possible, asked or not.
+      case "C" -> offload = true;
+      case "c" -> compressed = true;
+      case "n" -> existing = true;
+      case "p" -> style = ProgressOutput.Style.HUMAN;
+      case "q" -> quiet = true;
+      case "force-share" -> forceShare = true;
+      case "target-is-zero" -> targetIsZero = true;
+      case "progress" -> style = ProgressOutput.style(value);
+      default -> throw GetOpt.notSupported(option);
+    }
+  }
+
+  private int sparse(String text) throws Failure {
+    sparseAsked = true;
+    String noun = "buffer size for sparse output";
+    long size = Size.require(terminal, noun, text, 0, Long.MAX_VALUE);
+    if (size % 512 != 0 || size > MAX_SPARSE) {
+      throw new Failure(
+          "Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up to "
+              + MAX_SPARSE
+              + ". Select 0 to disable sparse detection (fully allocates output).");
+    }
+    return (int) size;
+  }
+
+  private static int parallelism(String text) throws Failure {
+    int number = 0;
+    if (text.matches("[0-9]{1,3}")) {
+      number = Integer.parseInt(text);
+    }
+    if (number < 1 || number > 16) {
+      throw new Failure(
+          "Invalid number of coroutines. Allowed number of coroutines is between 1 and 16");
+    }
+    return number;
+  }
+
+  /** Refuses options that contradict each other. */
+  private void requireSense() throws Failure {
+    if (offload && compressed) {
+      throw new Failure("Cannot enable copy offloading when -c is used");
+    }
+    if (offload && sparseAsked) {
+      throw new Failure("Cannot enable copy offloading when -S is used");
+    }
+    if (existing && !list.isEmpty()) {
+      throw new Failure("-o has no effect when skipping image creation");
+    }
+    if (targetIsZero && !existing) {
+      throw new Failure("--target-is-zero requires use of -n flag");
+    }
+  }
+
+  private void run(List<String> operands) throws Exception {
+    if (operands.size() < 2) {
+      throw new Failure("Must specify image file name");
+    }
+    CacheMode sourceMode = CacheMode.source(sourceCache);
+    List<FileName> names = operands.stream().map(FileName::of).toList();
+    var progress =
+        new ProgressOutput(terminal, "convert", quiet ? ProgressOutput.Style.NONE : style, 1);
+    List<Image> sources = new ArrayList<>();
+    boolean done = false;
+    try {
+      progress.begin();
+      for (FileName name : names.subList(0, names.size() - 1)) {
+        sources.add(
+            Opening.image(
+                name,
+                Opening.options(sourceFormat)
+                    .direct(sourceMode.direct())
+                    .sync(sourceMode.sync())
+                    .forceShare(forceShare)));
+      }
+      copy(sources, names.getLast(), progress);
+      progress.end();
+      done = true;
+    } finally {
+      if (!done) {
+        progress.stop();
+      }
+      for (Image source : sources) {
+        source.close();
+      }
+    }
+  }
+
+  private void copy(List<Image> sources, FileName target, ProgressOutput progress)
+      throws Exception {
+    long size = 0;
+    for (Image source : sources) {
+      size += source.size();
+    }
+    @Nullable CreateParameters parameters =
+        existing ? null : parameters(target, size, sources.size());
+    CacheMode mode = CacheMode.target(targetCache);
+    Convert convert =
+        Convert.from(sources.toArray(new Image[0]))
+            .sparseSize(sparse)
+            .direct(mode.direct())
+            .sync(mode.sync())
+            .keepBacking(backing != null)
+            .progress(progress);
+    if (parallelism > 0) {
+      convert = convert.parallelism(parallelism);
+    }
+    if (parameters != null) {
+      create(convert, target, parameters);
+    } else {
+      copyInto(convert.targetIsZero(targetIsZero), target, mode, size);
+    }
+  }
+
+  /** What the new image is to look like; may set {@link #backing} from {@code -o}. */
+  private CreateParameters parameters(FileName target, long size, int sources) throws Failure {
+    CreateCommand.requireFormat(targetFormat);
+    target.requireLocal();
+    CreateParameters parameters = new CreateParameters(terminal, targetFormat);
+    parameters.set(list.toString());
+    parameters.set("size", Long.toString(size));
+    parameters.setBacking(backing, backingFormat);
+    backing = parameters.get("backing_file");
+    if (backing != null && sources > 1) {
+      throw new Failure(
+          "Having a backing file for the target makes no sense when concatenating multiple input"
+              + " images");
+    }
+    if (backing != null && !parameters.has("backing_fmt")) {
+      throw new Failure("Use of backing file requires explicit backing format");
+    }
+    if (compressed) {
+      throw new Failure(
+          targetFormat.equals("raw")
+              ? "Compression not supported for this file format"
+              : parameters.has("preallocation")
+                  ? "Compression and preallocation not supported at the same time"
+                  : "option '-c' is not supported yet: compressed clusters can be read, not"
+                      + " written");
+    }
+    return parameters;
+  }
+
+  private void create(Convert convert, FileName target, CreateParameters parameters)
+      throws Failure, ConvertException {
+    Path path;
+    CreateOptions options;
+    try {
+      path = target.newPath();
+      options = parameters.toLibrary();
+    } catch (Failure e) {
+      throw whileConverting(target, e);
+    }
+    requireBacking(target, parameters);
+    try {
+      convert.to(path, options);
+    } catch (ConvertException e) {
+      throw e;
+    } catch (IOException e) {
+      throw whileConverting(target, parameters.notCreated(target, e));
+    } catch (IllegalArgumentException e) {
+      throw whileConverting(target, new Failure(String.valueOf(e.getMessage()), 1, e));
+    }
+  }
+
+  private Failure whileConverting(FileName target, Failure failure) {
+    return new Failure(
+        target.typed() + ": error while converting " + targetFormat + ": " + failure.getMessage(),
+        1,
+        failure);
+  }
+
+  /** The image that the new one stands on must be there. */
+  private void requireBacking(FileName target, CreateParameters parameters) throws Failure {
+    if (backing == null) {
+      return;
+    }
+    FileName file = FileName.of(backing);
+    String why;
+    try {
+      Images.inspect(
+          Images.resolveName(target.newPath(), file.literal()),
+          parameters.get("backing_fmt"),
+          forceShare);
+      return;
+    } catch (IOException e) {
+      why = Errors.whyNotOpen(file, e);
+    }
+    throw new Failure(
+        "Could not open '" + target.typed() + "': Could not open backing file: " + why);
+  }
+
+  private void copyInto(Convert convert, FileName target, CacheMode mode, long size)
+      throws Exception {
+    try (Image image =
+        Opening.image(
+            target,
+            Opening.options(targetFormat).writable(true).direct(mode.direct()).sync(mode.sync()))) {
+      if (image.size() < size) {
+        throw new Failure("output file is smaller than input file");
+      }
+      convert.to(image);
+    }
+  }
+}

@@ -1,0 +1,318 @@
+package dev.imago.cli;
+
+import dev.imago.CreateOptions;
+import dev.imago.CreateOptions.Preallocation;
+import dev.imago.Images;
+import dev.imago.storage.StorageLockedException;
+import java.io.IOException;
+import java.nio.file.FileSystemException;
+import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What a new image is to look like, as it was typed: checked in QEMU's order and with its words,
+ * and then handed to the library. Messages come without the image's name.
+ */
+final class CreateParameters {
+  private final Terminal terminal;
+  private final String format;
+  private final FormatOption[] options;
+  private final @Nullable String[] values;
+
+  /** Nothing but the defaults of a format that is known. */
+  CreateParameters(Terminal terminal, String format) {
+    this.terminal = terminal;
+    this.format = format;
+    this.options = FormatOption.of(format);
+    this.values = new String[options.length];
+  }
+
+  /** Takes over what an {@code -o} says. */
+  void set(String list) throws Failure {
+    for (OptionList.Pair pair : OptionList.pairs(list)) {
+      set(pair.name(), pair.value());
+    }
+  }
+
+  /** Sets one parameter from its text. */
+  void set(String name, String value) throws Failure {
+    int i = index(name);
+    if (i < 0) {
+      refuseWhatOnlyQemuKnows(name);
+      throw new Failure("Invalid parameter '" + name + "'");
+    }
+    values[i] = normal(options[i], value);
+  }
+
+  /** Sets what {@code -b} and {@code -F} say, each unless null. */
+  void setBacking(@Nullable String file, @Nullable String backingFormat) throws Failure {
+    if ((file != null || backingFormat != null) && index("backing_file") < 0) {
+      throw new Failure(
+          "Backing "
+              + (file != null ? "file" : "format")
+              + " not supported for file format '"
+              + format
+              + "'");
+    }
+    if (file != null) {
+      set("backing_file", file);
+    }
+    if (backingFormat != null) {
+      set("backing_fmt", backingFormat);
+    }
+  }
+
+  /** Whether somebody has set it. */
+  boolean has(String name) {
+    int i = index(name);
+    return i >= 0 && values[i] != null;
+  }
+
+  /** What was set, or the format's own value, or null. */
+  @Nullable String get(String name) {
+    int i = index(name);
+    if (i < 0) {
+      return null;
+    }
+    String value = values[i];
+    return value != null ? value : options[i].initial();
+  }
+
+  private int index(String name) {
+    for (int i = 0; i < options.length; i++) {
+      if (options[i].name().equals(name)) {
+        return i;
+      }
+    }
+    return -1;
+  }
+
+  private void refuseWhatOnlyQemuKnows(String name) throws Failure {
+    boolean known =
+        name.equals("nocow")
+            || name.equals("extent_size_hint")
+            || (format.equals("qcow2")
+                && (name.equals("encryption") || name.startsWith("encrypt.")));
+    if (known) {
+      throw new Failure("Parameter '" + name + "' is not supported here");
+    }
+  }
+
+  private String normal(FormatOption option, String value) throws Failure {
+    return switch (option.type()) {
+      case STRING -> value;
+      case SIZE -> Long.toString(Size.requireParameter(terminal, option.name(), value));
+      case NUMBER -> Long.toString(number(option.name(), value));
+      case BOOL -> {
+        requireBool(option.name(), value);
+        yield value;
+      }
+    };
+  }
+
+  private static long number(String name, String value) throws Failure {
+    boolean hex = value.startsWith("0x") || value.startsWith("0X");
+    boolean octal = !hex && value.length() > 1 && value.charAt(0) == '0';
+    try {
+      return Long.parseLong(value.substring(hex ? 2 : 0), hex ? 16 : octal ? 8 : 10);
+    } catch (NumberFormatException e) {
+      boolean digits = !value.isEmpty() && value.chars().allMatch(c -> c >= '0' && c <= '9');
+      throw new Failure(
+          digits
+              ? "Value '" + value + "' is too large for parameter '" + name + "'"
+              : "Parameter '" + name + "' expects a number");
+    }
+  }
+
+  private static void requireBool(String name, String value) throws Failure {
+    switch (value) {
+      case "on", "yes", "true", "y", "off", "no", "false", "n" -> {}
+      default -> throw new Failure("Parameter '" + name + "' expects 'on' or 'off'");
+    }
+  }
+
+  /** {@code Formatting 'F', fmt=qcow2 cluster_size=65536 …}, without a line end. */
+  String describe(String file) {
+    StringBuilder text = new StringBuilder("Formatting '").append(file).append("', fmt=");
+    text.append(format);
+    for (FormatOption option : options) {
+      String value = get(option.name());
+      if (value != null) {
+        text.append(' ').append(option.name()).append('=').append(OptionList.quote(value));
+      }
+    }
+    return text.toString();
+  }
+
+  /** Makes the image. */
+  void create(FileName name) throws Failure {
+    Path path = name.newPath();
+    CreateOptions made = toLibrary();
+    try {
+      Images.create(path, made);
+    } catch (IOException e) {
+      throw notCreated(name, e);
+    } catch (IllegalArgumentException e) {
+      throw new Failure(String.valueOf(e.getMessage()), 1, e);
+    }
+  }
+
+  /** Says why an image could not be made. */
+  Failure notCreated(FileName name, IOException thrown) {
+    String text =
+        switch (thrown) {
+          case StorageLockedException e -> Errors.text(e);
+          case FileSystemException e when Errors.text(e).equals("File too large") ->
+              "The image size is too large for file format '" + format + "'";
+          case FileSystemException e ->
+              "Could not create '"
+                  + (e.getFile() == null ? name.literal() : e.getFile())
+                  + "': "
+                  + Errors.text(e);
+          case IOException e -> Errors.text(e);
+        };
+    return new Failure(text, 1, thrown);
+  }
+
+  /** The library's form of it. */
+  CreateOptions toLibrary() throws Failure {
+    CreateOptions made = CreateOptions.of(format, longValue("size"));
+    made = made.preallocation(preallocation());
+    if (!format.equals("qcow2")) {
+      return made;
+    }
+    int version = version();
+    boolean lazy = isOn("lazy_refcounts");
+    if (version < 3 && lazy) {
+      throw tooOld("Lazy refcounts only supported with");
+    }
+    long clusterSize = longValue("cluster_size");
+    if (clusterSize < 512 || clusterSize > 2 << 20 || Long.bitCount(clusterSize) != 1) {
+      throw new Failure("Cluster size must be a power of two between 512 and 2048k");
+    }
+    if (isOn("extended_l2")) {
+      throw new Failure(
+          clusterSize < 16384
+              ? "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes"
+              : "Images with extended L2 entries cannot be made here");
+    }
+    String backing = get("backing_file");
+    if (backing != null && made.preallocation() != Preallocation.OFF) {
+      throw new Failure(
+          "Backing file and preallocation can only be used at the same time if extended_l2 is on");
+    }
+    String backingFormat = get("backing_fmt");
+    if (backing == null && backingFormat != null) {
+      throw new Failure("Backing format cannot be used without backing file");
+    }
+    made =
+        made.version(version)
+            .lazyRefcounts(lazy)
+            .clusterSize((int) clusterSize)
+            .refcountBits(refcountBits(version))
+            .compressionType(compressionType(version));
+    if (backing != null && backingFormat != null) {
+      made = made.backing(backing, backingFormat);
+    }
+    return withDataFile(made, version, backing != null);
+  }
+
+  private Preallocation preallocation() throws Failure {
+    String word = get("preallocation");
+    if (word == null || word.equals("off")) {
+      return Preallocation.OFF;
+    }
+    if (format.equals("raw") && word.equals("metadata")) {
+      throw new Failure("Unsupported preallocation mode: metadata");
+    }
+    return switch (word) {
+      case "metadata" -> Preallocation.METADATA;
+      case "falloc" -> Preallocation.FALLOC;
+      case "full" -> Preallocation.FULL;
+      default -> throw notAccepted("preallocation", word);
+    };
+  }
+
+  private int version() throws Failure {
+    String word = get("compat");
+    if (word == null) {
+      return 3;
+    }
+    return switch (word) {
+      case "0.10", "v2" -> 2;
+      case "1.1", "v3" -> 3;
+      default -> throw notAccepted("version", word);
+    };
+  }
+
+  private int refcountBits(int version) throws Failure {
+    long bits = longValue("refcount_bits");
+    if (bits < 1 || bits > 64 || Long.bitCount(bits) != 1) {
+      throw new Failure("Refcount width must be a power of two and may not exceed 64 bits");
+    }
+    if (version < 3 && bits != 16) {
+      throw new Failure(
+          "Different refcount widths than 16 bits require compatibility level 1.1 or above"
+              + " (use version=v3 or greater)");
+    }
+    return (int) bits;
+  }
+
+  private String compressionType(int version) throws Failure {
+    String word = get("compression_type");
+    if (word == null || word.equals("zlib")) {
+      return "zlib";
+    }
+    if (!word.equals("zstd")) {
+      throw notAccepted("compression-type", word);
+    }
+    if (version < 3) {
+      throw tooOld("Non-zlib compression type is only supported with");
+    }
+    return word;
+  }
+
+  private CreateOptions withDataFile(CreateOptions made, int version, boolean backing)
+      throws Failure {
+    String dataFile = get("data_file");
+    boolean raw = isOn("data_file_raw");
+    if (raw && dataFile == null) {
+      throw new Failure("data-file-raw requires data-file");
+    }
+    if (raw && backing) {
+      throw new Failure("Backing file and data-file-raw cannot be used at the same time");
+    }
+    if (dataFile == null) {
+      return made;
+    }
+    if (version < 3) {
+      throw tooOld("External data files are only supported with");
+    }
+    if (dataFile.isEmpty()) {
+      throw new Failure("Could not create '': No such file or directory");
+    }
+    return made.dataFile(dataFile, raw);
+  }
+
+  private static Failure tooOld(String what) {
+    return new Failure(what + " compatibility level 1.1 and above (use version=v3 or greater)");
+  }
+
+  private static Failure notAccepted(String name, String value) {
+    return new Failure("Parameter '" + name + "' does not accept value '" + value + "'");
+  }
+
+  private boolean isOn(String name) {
+    String value = get(name);
+    return value != null
+        && switch (value) {
+          case "on", "yes", "true", "y" -> true;
+          default -> false;
+        };
+  }
+
+  private long longValue(String name) {
+    String value = get(name);
+    return value == null ? 0 : Long.parseLong(value);
+  }
+}

@@ -1,0 +1,72 @@
+package dev.imago.cli;
+
+import java.nio.file.InvalidPathException;
+import java.nio.file.Path;
+
+/**
+ * A file's name as it was typed or as it stands in an image. {@code file:} before it is taken off;
+ * any other word and colon before the first slash is a protocol, and none is known here.
+ *
+ * @param typed the whole name
+ * @param literal the name without {@code file:}
+ */
+record FileName(String typed, String literal) {
+
+  /** Takes a name apart. */
+  static FileName of(String typed) {
+    return new FileName(typed, typed.startsWith("file:") ? typed.substring(5) : typed);
+  }
+
+  /** The protocol's name if there is one, else empty. */
+  static String protocol(String name) {
+    for (int i = 0; i < name.length(); i++) {
+      char c = name.charAt(i);
+      if (c == ':') {
+        return name.substring(0, i);
+      }
+      if (c == '/') {
+        break;
+      }
+    }
+    return "";
+  }
+
+  /** Refuses names of anything but local files. */
+  void requireLocal() throws Failure {
+    String protocol = protocol(typed);
+    if (!protocol.isEmpty() && !protocol.equals("file")) {
+      throw new Failure("Unknown protocol '" + protocol + "'");
+    }
+  }
+
+  /**
+   * The file's path.
+   *
+   * @throws Failure in QEMU's words for a name that cannot be opened; without {@code Could not
+   *     open}
+   */
+  Path path() throws Failure {
+    requireLocal();
+    if (literal.isEmpty()) {
+      throw new Failure("The 'file' block driver requires a file name");
+    }
+    return toPath();
+  }
+
+  /** The path of a file that is to be made. */
+  Path newPath() throws Failure {
+    requireLocal();
+    if (literal.isEmpty()) {
+      throw new Failure("Could not create '': No such file or directory");
+    }
+    return toPath();
+  }
+
+  private Path toPath() throws Failure {
+    try {
+      return Path.of(literal);
+    } catch (InvalidPathException e) {
+      throw new Failure("Could not open '" + literal + "': " + e.getReason(), 1, e);
+    }
+  }
+}

@@ -1,0 +1,84 @@
+package dev.imago.cli;
+
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * One name that {@code -o} takes when an image is made.
+ *
+ * @param help what {@code -o help} says of it
+ * @param initial its value if nobody gives one, or null if it has none
+ */
+record FormatOption(String name, Type type, String help, @Nullable String initial) {
+
+  /** What values may look like. */
+  enum Type {
+    STRING("<str>"),
+    SIZE("<size>"),
+    NUMBER("<num>"),
+    BOOL("<bool (on/off)>");
+
+    private final String word;
+
+    Type(String word) {
+      this.word = word;
+    }
+  }
+
+  /** In the order in which the line {@code Formatting …} names them. */
+  private static final FormatOption[] QCOW2 = {
+    new FormatOption("cluster_size", Type.SIZE, "qcow2 cluster size", "65536"),
+    new FormatOption("extended_l2", Type.BOOL, "Extended L2 tables", "off"),
+    new FormatOption(
+        "preallocation",
+        Type.STRING,
+        "Preallocation mode (allowed values: off, metadata, falloc, full)",
+        null),
+    new FormatOption(
+        "compression_type",
+        Type.STRING,
+        "Compression method used for image cluster compression",
+        "zlib"),
+    new FormatOption("size", Type.SIZE, "Virtual disk size", null),
+    new FormatOption("compat", Type.STRING, "Compatibility level (v2 [0.10] or v3 [1.1])", null),
+    new FormatOption("backing_file", Type.STRING, "File name of a base image", null),
+    new FormatOption("backing_fmt", Type.STRING, "Image format of the base image", null),
+    new FormatOption("data_file", Type.STRING, "File name of an external data file", null),
+    new FormatOption(
+        "data_file_raw", Type.BOOL, "The external data file must stay valid as a raw image", null),
+    new FormatOption("lazy_refcounts", Type.BOOL, "Postpone refcount updates", "off"),
+    new FormatOption("refcount_bits", Type.NUMBER, "Width of a reference count entry in bits", "16")
+  };
+
+  private static final FormatOption[] RAW = {
+    new FormatOption("size", Type.SIZE, "Virtual disk size", null),
+    new FormatOption(
+        "preallocation",
+        Type.STRING,
+        "Preallocation mode (allowed values: off, falloc, full)",
+        null)
+  };
+
+  /** The options of a known format. */
+  static FormatOption[] of(String format) {
+    return format.equals("qcow2") ? QCOW2 : RAW;
+  }
+
+  /** What {@code -o help} prints. */
+  static String describe(String format) {
+    List<FormatOption> sorted = new ArrayList<>(List.of(of(format)));
+    sorted.sort(Comparator.comparing(FormatOption::name));
+    StringBuilder text = new StringBuilder("Supported ").append(format).append(" options:\n");
+    for (FormatOption option : sorted) {
+      int start = text.length();
+      text.append("  ").append(option.name).append('=').append(option.type.word);
+      while (text.length() - start < 24) {
+        text.append(' ');
+      }
+      text.append(" - ").append(option.help).append('\n');
+    }
+    return text.toString();
+  }
+}

@@ -1,0 +1,47 @@
+package dev.imago.cli;
+
+import dev.imago.Images;
+import dev.imago.OpenOptions;
+import dev.imago.image.Image;
+import dev.imago.image.References;
+import java.io.IOException;
+import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
+
+/** Opens what was named on the command line. Failures read {@code Could not open 'F': …}. */
+final class Opening {
+  private Opening() {}
+
+  /** Something that opens a file. */
+  interface Attempt<T> {
+    T open(Path path) throws IOException;
+  }
+
+  /**
+   * How an image is opened here: what it names inside itself is opened wherever it is, as qemu-img
+   * does. Its format is {@code format}, or probed if that is null.
+   */
+  static OpenOptions options(@Nullable String format) {
+    return OpenOptions.of(References.anywhere()).format(format);
+  }
+
+  static Image image(FileName name, OpenOptions options) throws Failure {
+    return image(name, options, 1);
+  }
+
+  /** Opens an image, or ends the command with {@code exitCode}. */
+  static Image image(FileName name, OpenOptions options, int exitCode) throws Failure {
+    return attempt(name, exitCode, path -> Images.open(path, options));
+  }
+
+  /** Opens something, or ends the command with {@code exitCode}. */
+  static <T> T attempt(FileName name, int exitCode, Attempt<T> attempt) throws Failure {
+    try {
+      return attempt.open(name.path());
+    } catch (IOException e) {
+      throw Errors.opening(name, e, exitCode);
+    } catch (Failure e) {
+      throw new Failure("Could not open '" + name.typed() + "': " + e.getMessage(), exitCode, e);
+    }
+  }
+}

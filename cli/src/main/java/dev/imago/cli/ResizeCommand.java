@@ -1,0 +1,124 @@
+package dev.imago.cli;
+
+import dev.imago.image.Image;
+import dev.imago.storage.Storage.Preallocation;
+import java.io.IOException;
+import java.nio.file.FileSystemException;
+import java.util.List;
+
+/** {@code resize}: makes an image's disk longer or shorter. */
+final class ResizeCommand {
+  private static final Option[] OPTIONS = {
+    Option.flag('h', "help"),
+    Option.value('f'),
+    Option.flag('q'),
+    Option.value("preallocation"),
+    Option.flag("shrink"),
+    Option.value("object"),
+    Option.flag("image-opts")
+  };
+
+  private ResizeCommand() {}
+
+  static int run(Terminal terminal, String[] args) throws Exception {
+    for (String arg : args) {
+      if (arg.equals("-h") || arg.equals("--help")) {
+        return Help.command(terminal, "resize");
+      }
+    }
+    // The size stands last and may begin with a minus sign: it is taken off before options are
+    // read.
+    if (args.length < 2) {
+      throw new UsageException("Not enough arguments");
+    }
+    String text = args[args.length - 1];
+    String[] others = List.of(args).subList(0, args.length - 1).toArray(new String[0]);
+    GetOpt options = new GetOpt(others, 0, true, OPTIONS);
+    String format = null;
+    String preallocation = "off";
+    boolean quiet = false;
+    boolean shrink = false;
+    for (String option = options.next(); option != null; option = options.next()) {
+      switch (option) {
+        case "f" -> format = options.value();
+        case "q" -> quiet = true;
+        case "preallocation" -> preallocation = known(options.value());
+        case "shrink" -> shrink = true;
+        default -> throw GetOpt.notSupported(option);
+      }
+    }
+    if (options.operands().size() != 1) {
+      throw new UsageException("Expecting image file name and size");
+    }
+    FileName name = FileName.of(options.operands().getFirst());
+    char sign = text.isEmpty() ? 0 : text.charAt(0);
+    boolean relative = sign == '+' || sign == '-';
+    long given = Size.requireParameter(terminal, "size", relative ? text.substring(1) : text);
+    try (Image image = Opening.image(name, Opening.options(format).writable(true))) {
+      if (format == null && image.format().equals("raw")) {
+        warnOfProbing(terminal, name);
+      }
+      long size = relative ? image.size() + (sign == '+' ? given : -given) : given;
+      if (given < 0 || size <= 0) {
+        throw new Failure("New image size must be positive");
+      }
+      resize(terminal, image, size, preallocation, shrink);
+    }
+    if (!quiet) {
+      terminal.line("Image resized.");
+    }
+    return 0;
+  }
+
+  private static String known(String word) throws Failure {
+    return switch (word) {
+      case "off", "metadata", "falloc", "full" -> word;
+      default -> throw new Failure("Invalid preallocation mode '" + word + "'");
+    };
+  }
+
+  private static void resize(
+      Terminal terminal, Image image, long size, String preallocation, boolean shrink)
+      throws Failure, IOException {
+    if (size <= image.size() && !preallocation.equals("off")) {
+      throw new Failure("Preallocation can only be used for growing images");
+    }
+    if (size < image.size() && !shrink) {
+      throw new Failure(
+          "Use the --shrink option to perform a shrink operation.\n"
+              + terminal.program()
+              + ": warning: Shrinking an image will delete all data beyond the shrunken image's"
+              + " end. Before performing such an operation, make sure there is no important data"
+              + " there.");
+    }
+    if (!image.format().equals("raw") && size % 512 != 0) {
+      throw new Failure("The new size must be a multiple of 512");
+    }
+    Preallocation space =
+        switch (preallocation) {
+          case "off" -> Preallocation.OFF;
+          case "falloc" -> Preallocation.FALLOC;
+          case "full" -> Preallocation.FULL;
+          default ->
+              throw new Failure(
+                  image.format().equals("raw")
+                      ? "Unsupported preallocation mode: " + preallocation
+                      : "Preallocation mode '" + preallocation + "' is not supported yet");
+        };
+    try {
+      image.resize(size, space, shrink);
+    } catch (FileSystemException e) {
+      throw new Failure("Could not resize file: " + Errors.text(e), 1, e);
+    }
+  }
+
+  private static void warnOfProbing(Terminal terminal, FileName name) {
+    terminal.note(
+        "WARNING: Image format was not specified for '"
+            + name.typed()
+            + "' and probing guessed raw.\n"
+            + "         Automatically detecting the format is dangerous for raw images, write"
+            + " operations on block 0 will be restricted.\n"
+            + "         Specify the 'raw' format explicitly to remove the restrictions.");
+  }
+}

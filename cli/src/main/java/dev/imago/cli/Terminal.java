@@ -1,0 +1,38 @@
+package dev.imago.cli;
+
+import java.io.PrintStream;
+
+/**
+ * Where a command's words go. Results go to {@code out}, everything else to {@code err}.
+ *
+ * @param program the name under which we were called; it stands before every message
+ */
+record Terminal(String program, PrintStream out, PrintStream err) {
+
+  /** Prints a result as it is. */
+  void print(CharSequence text) {
+    out.append(text);
+  }
+
+  /** Prints a result and a line end, whatever the platform thinks that is. */
+  void line(String text) {
+    out.append(text).append('\n');
+  }
+
+  void error(String message) {
+    complain(message);
+  }
+
+  void warning(String message) {
+    complain("warning: " + message);
+  }
+
+  private void complain(String message) {
+    err.append(program + ": " + message + "\n");
+  }
+
+  /** A line on the error stream without the program's name before it. */
+  void note(String line) {
+    err.append(line + "\n");
+  }
+}
