@@ -7,6 +7,8 @@ import dev.imago.qcow2.ondisk.Header;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /** The door of the qcow2 room. */
 public final class Qcow2 {
@@ -37,6 +39,21 @@ public final class Qcow2 {
       Storage storage, Options options, ReferenceOpener references, Events events)
       throws IOException {
     return OpenParts.open(storage, options, references, events);
+  }
+
+  /**
+   * Makes an image in {@code storage}, whatever that held before, and flushes it. Until the last
+   * moment the storage does not look like an image; a failure leaves it that way.
+   *
+   * @param storage stays open; made longer where needed
+   * @param dataFile where guest data is to be kept; required if and only if {@link
+   *     CreateOptions#dataFile} is set. Stays open, is made as long as the disk; what it held
+   *     before is zeroed if the guest could see it
+   * @throws IllegalArgumentException if the options contradict each other or the format's limits
+   */
+  public static void create(Storage storage, CreateOptions options, @Nullable Storage dataFile)
+      throws IOException {
+    Qcow2Creator.create(storage, options, dataFile);
   }
 
   /**
@@ -92,6 +109,171 @@ public final class Qcow2 {
     public Options withReferences(boolean backing, boolean dataFile) {
       return new Options(
           writable, sync, l2CacheBytes, refcountCacheBytes, quarantineBytes, backing, dataFile);
+    }
+  }
+
+  /** How much of a new image is there from the beginning. */
+  public enum Preallocation {
+    /** Nothing. */
+    OFF,
+    /** Every guest cluster has its host cluster; their host space is a hole. */
+    METADATA,
+    /** As METADATA, with host space reserved. */
+    FALLOC,
+    /** As METADATA, with zeroes written. */
+    FULL
+  }
+
+  /**
+   * What a new image is to look like.
+   *
+   * @param size bytes of the disk; rounded up to a multiple of 512
+   * @param clusterSize a power of two, 512 bytes to 2 MiB
+   * @param version 2 or 3
+   * @param refcountBits a power of two, 1 to 64; 16 in version 2
+   * @param lazyRefcounts whether counts may be written late; version 3 only
+   * @param compressionType {@code zlib} or, in version 3, {@code zstd}
+   * @param backingFile the name to write into the image, or null
+   * @param backingFormat that file's format; required if and only if there is one
+   * @param dataFile the name to write into the image if guest data is kept apart, or null
+   * @param dataFileRaw whether the data file is to be a raw image of the disk at all times
+   * @param preallocation not together with a backing file
+   */
+  public record CreateOptions(
+      long size,
+      int clusterSize,
+      int version,
+      int refcountBits,
+      boolean lazyRefcounts,
+      String compressionType,
+      @Nullable String backingFile,
+      @Nullable String backingFormat,
+      @Nullable String dataFile,
+      boolean dataFileRaw,
+      Preallocation preallocation) {
+
+    /** Rejects null where a value is needed. */
+    public CreateOptions {
+      Objects.requireNonNull(compressionType);
+      Objects.requireNonNull(preallocation);
+    }
+
+    /** What {@code qemu-img create} makes without options: version 3, clusters of 64 KiB. */
+    public static CreateOptions ofSize(long size) {
+      return new CreateOptions(
+          size, 64 << 10, 3, 16, false, "zlib", null, null, null, false, Preallocation.OFF);
+    }
+
+    /** A copy with another cluster size. */
+    public CreateOptions withClusterSize(int value) {
+      return new CreateOptions(
+          size,
+          value,
+          version,
+          refcountBits,
+          lazyRefcounts,
+          compressionType,
+          backingFile,
+          backingFormat,
+          dataFile,
+          dataFileRaw,
+          preallocation);
+    }
+
+    /** A copy with another version and width of reference counts. */
+    public CreateOptions withVersion(int newVersion, int newRefcountBits) {
+      return new CreateOptions(
+          size,
+          clusterSize,
+          newVersion,
+          newRefcountBits,
+          lazyRefcounts,
+          compressionType,
+          backingFile,
+          backingFormat,
+          dataFile,
+          dataFileRaw,
+          preallocation);
+    }
+
+    /** A copy that allows lazy reference counts or not. */
+    public CreateOptions withLazyRefcounts(boolean value) {
+      return new CreateOptions(
+          size,
+          clusterSize,
+          version,
+          refcountBits,
+          value,
+          compressionType,
+          backingFile,
+          backingFormat,
+          dataFile,
+          dataFileRaw,
+          preallocation);
+    }
+
+    /** A copy with another compression type. */
+    public CreateOptions withCompressionType(String value) {
+      return new CreateOptions(
+          size,
+          clusterSize,
+          version,
+          refcountBits,
+          lazyRefcounts,
+          value,
+          backingFile,
+          backingFormat,
+          dataFile,
+          dataFileRaw,
+          preallocation);
+    }
+
+    /** A copy with another backing file. */
+    public CreateOptions withBacking(@Nullable String name, @Nullable String format) {
+      return new CreateOptions(
+          size,
+          clusterSize,
+          version,
+          refcountBits,
+          lazyRefcounts,
+          compressionType,
+          name,
+          format,
+          dataFile,
+          dataFileRaw,
+          preallocation);
+    }
+
+    /** A copy with another data file. */
+    public CreateOptions withDataFile(@Nullable String name, boolean raw) {
+      return new CreateOptions(
+          size,
+          clusterSize,
+          version,
+          refcountBits,
+          lazyRefcounts,
+          compressionType,
+          backingFile,
+          backingFormat,
+          name,
+          raw,
+          preallocation);
+    }
+
+    /** A copy with another preallocation. */
+    public CreateOptions withPreallocation(Preallocation value) {
+      return new CreateOptions(
+          size,
+          clusterSize,
+          version,
+          refcountBits,
+          lazyRefcounts,
+          compressionType,
+          backingFile,
+          backingFormat,
+          dataFile,
+          dataFileRaw,
+          value);
     }
   }
 }
