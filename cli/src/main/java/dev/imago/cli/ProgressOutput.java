@@ -60,7 +60,7 @@ final class ProgressOutput implements Progress {
       case JSON -> {
         printed = percent;
         terminal.line(
-            "{\"command\": \"" + command + "\", \"done\": " + done + ", \"total\": " + total + "}");
+            "{\"command\":\"" + command + "\",\"done\":" + done + ",\"total\":" + total + "}");
         terminal.out().flush();
       }
     }

@@ -1,0 +1,71 @@
+package dev.imago.cli;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.imago.CreateOptions;
+import java.io.ByteArrayOutputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import org.junit.jupiter.api.Test;
+
+class CreateParametersTest {
+  private final PrintStream stream =
+      new PrintStream(new ByteArrayOutputStream(), true, StandardCharsets.UTF_8);
+  private final CreateParameters qcow2 =
+      new CreateParameters(new Terminal("imago", stream, stream), "qcow2");
+
+  @Test
+  void everyValueReachesTheLibrary() throws Exception {
+    qcow2.set(
+        "size=1G,cluster_size=4k,compat=1.1,refcount_bits=8,lazy_refcounts=on,compression_type=zstd"
+            + ",data_file=d,data_file_raw=on,preallocation=falloc");
+
+    CreateOptions made = qcow2.toLibrary();
+
+    assertEquals(1L << 30, made.size());
+    assertEquals(4096, made.clusterSize());
+    assertEquals(3, made.version());
+    assertEquals(8, made.refcountBits());
+    assertTrue(made.lazyRefcounts());
+    assertEquals("zstd", made.compressionType());
+    assertEquals("d", made.dataFile());
+    assertTrue(made.dataFileRaw());
+    assertEquals(CreateOptions.Preallocation.FALLOC, made.preallocation());
+  }
+
+  @Test
+  void backingFilesReachTheLibrary() throws Exception {
+    qcow2.set("size=1M,compat=v2");
+    qcow2.setBacking("b,c", "raw");
+
+    CreateOptions made = qcow2.toLibrary();
+
+    assertEquals("b,c", made.backingFile());
+    assertEquals("raw", made.backingFormat());
+    assertEquals(2, made.version());
+    assertFalse(made.lazyRefcounts());
+    assertTrue(qcow2.describe("x").contains(" backing_file=b,,c backing_fmt=raw "));
+  }
+
+  @Test
+  void encryptionIsRefusedAndNotIgnored() {
+    for (String list : new String[] {"encryption=on", "encrypt.format=luks", "nocow=on"}) {
+      assertTrue(
+          assertThrows(Failure.class, () -> qcow2.set(list))
+              .getMessage()
+              .endsWith("supported here"));
+    }
+  }
+
+  @Test
+  void extendedL2IsRefusedAndNotIgnored() throws Exception {
+    qcow2.set("size=1M,extended_l2=on");
+
+    assertEquals(
+        "Images with extended L2 entries cannot be made here",
+        assertThrows(Failure.class, qcow2::toLibrary).getMessage());
+  }
+}
