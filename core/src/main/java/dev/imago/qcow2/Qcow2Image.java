@@ -195,6 +195,7 @@ final class Qcow2Image implements Image {
     if (length < 1) {
       throw new IndexOutOfBoundsException("a run of %d bytes".formatted(length));
     }
+    Objects.checkFromIndexSize(guestOffset, length, size());
     metadata.beforeChange();
     int token = requests.enter();
     boolean handedOver = false;
@@ -349,9 +350,11 @@ final class Qcow2Image implements Image {
 
   private void change(long guestOffset, long length, Change change) throws IOException {
     requireWritable();
+    Objects.checkFromIndexSize(guestOffset, length, size());
     metadata.beforeChange();
     int token = requests.enter();
     try {
+      // Once more: a resize may have come in between.
       Objects.checkFromIndexSize(guestOffset, length, size());
       change.run();
     } catch (CorruptImageException e) {
