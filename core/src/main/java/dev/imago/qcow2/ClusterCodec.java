@@ -1,10 +1,11 @@
 package dev.imago.qcow2;
 
 import com.github.luben.zstd.Zstd;
-import com.github.luben.zstd.ZstdException;
+import dev.imago.internal.Buffers;
 import dev.imago.qcow2.ondisk.Header;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.zip.DataFormatException;
 import java.util.zip.Inflater;
 
@@ -19,11 +20,12 @@ sealed interface ClusterCodec {
   String encoding();
 
   /**
-   * Fills {@code cluster}, an array-backed buffer, from its position to its limit.
+   * Fills {@code cluster} from its position to its limit, and moves the position there.
    *
-   * @param encoded array-backed; may go on behind the end of the encoded bytes
-   * @throws IOException if the bytes do not give a whole cluster; {@code cluster}'s position is
-   *     then as it was, and what it holds must not be used
+   * @param encoded a direct buffer; may go on behind the end of the encoded bytes
+   * @param cluster a direct or array-backed buffer
+   * @throws IOException if the bytes do not give a whole cluster; what {@code cluster} holds then
+   *     must not be used
    */
   void decode(ByteBuffer encoded, ByteBuffer cluster) throws IOException;
 
@@ -33,7 +35,10 @@ sealed interface ClusterCodec {
   }
 
   /** Raw deflate. What goes on behind a full cluster is ignored. */
-  record Deflate() implements ClusterCodec {
+  final class Deflate implements ClusterCodec {
+    /** Making one costs as much as inflating a few KiB. */
+    private final ConcurrentLinkedQueue<Inflater> idle = new ConcurrentLinkedQueue<>();
+
     @Override
     public String encoding() {
       return "deflate";
@@ -42,28 +47,30 @@ sealed interface ClusterCodec {
     @Override
     public void decode(ByteBuffer encoded, ByteBuffer cluster) throws IOException {
       int start = cluster.position();
-      try (Inflater inflater = new Inflater(true)) {
+      Inflater inflater = idle.poll();
+      if (inflater == null) {
+        inflater = new Inflater(true);
+      }
+      try {
         inflater.setInput(encoded);
         while (cluster.hasRemaining()) {
-          int count = inflater.inflate(cluster);
-          if (count == 0) {
+          if (inflater.inflate(cluster) == 0) {
             throw new IOException(
                 "deflate stream ends after %d bytes; a cluster has %d"
                     .formatted(cluster.position() - start, cluster.limit() - start));
           }
         }
       } catch (DataFormatException e) {
-        cluster.position(start);
         throw new IOException("no deflate stream: " + e.getMessage(), e);
-      } catch (IOException e) {
-        cluster.position(start);
-        throw e;
+      } finally {
+        inflater.reset();
+        idle.add(inflater);
       }
     }
   }
 
   /** One or more zstd frames. What goes on behind a full cluster is ignored. */
-  record Zstandard() implements ClusterCodec {
+  final class Zstandard implements ClusterCodec {
     @Override
     public String encoding() {
       return "zstd";
@@ -71,35 +78,38 @@ sealed interface ClusterCodec {
 
     @Override
     public void decode(ByteBuffer encoded, ByteBuffer cluster) throws IOException {
-      byte[] in = encoded.array();
-      int at = encoded.arrayOffset() + encoded.position();
-      int end = encoded.arrayOffset() + encoded.limit();
-      int out = cluster.position();
-      while (out < cluster.limit()) {
-        long frame = Zstd.findFrameCompressedSize(in, at, end - at);
-        if (Zstd.isError(frame)) {
+      if (cluster.isDirect()) {
+        decodeDirect(encoded, cluster);
+        return;
+      }
+      try (Buffers.Lease lease = Buffers.take(cluster.remaining())) {
+        decodeDirect(encoded, lease.buffer());
+        cluster.put(lease.buffer().flip());
+      }
+    }
+
+    private static void decodeDirect(ByteBuffer encoded, ByteBuffer cluster) throws IOException {
+      while (cluster.hasRemaining()) {
+        int left = encoded.remaining();
+        long frame =
+            Zstd.findDirectByteBufferFrameCompressedSize(encoded, encoded.position(), left);
+        if (Zstd.isError(frame) || frame <= 0) {
           throw new IOException("no zstd frame: " + Zstd.getErrorName(frame));
         }
-        long count;
-        try {
-          count =
-              Zstd.decompressByteArray(
-                  cluster.array(),
-                  cluster.arrayOffset() + out,
-                  cluster.limit() - out,
-                  in,
-                  at,
-                  (int) frame);
-        } catch (ZstdException e) {
-          throw new IOException("bad zstd frame: " + e.getMessage(), e);
-        }
-        if (Zstd.isError(count) || frame <= 0) {
+        long count =
+            Zstd.decompressDirectByteBuffer(
+                cluster,
+                cluster.position(),
+                cluster.remaining(),
+                encoded,
+                encoded.position(),
+                (int) frame);
+        if (Zstd.isError(count)) {
           throw new IOException("bad zstd frame: " + Zstd.getErrorName(count));
         }
-        at += (int) frame;
-        out += (int) count;
+        encoded.position(encoded.position() + (int) frame);
+        cluster.position(cluster.position() + (int) count);
       }
-      cluster.position(out);
     }
   }
 }

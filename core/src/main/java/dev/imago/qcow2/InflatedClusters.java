@@ -1,5 +1,6 @@
 package dev.imago.qcow2;
 
+import dev.imago.internal.Buffers;
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.storage.Storage;
 import java.io.IOException;
@@ -50,11 +51,15 @@ final class InflatedClusters {
    */
   void read(ByteBuffer dst, long entry, int from, long guestOffset) throws IOException {
     ByteBuffer cluster = find(entry);
+    int size = geometry.clusterSize();
+    if (cluster == null && dst.remaining() == size) {
+      inflate(dst, entry, guestOffset);
+      return;
+    }
     if (cluster == null) {
-      cluster = inflate(entry, guestOffset);
-      if (dst.remaining() < geometry.clusterSize()) {
-        keep(entry, cluster);
-      }
+      cluster = ByteBuffer.allocate(size);
+      inflate(cluster, entry, guestOffset);
+      keep(entry, cluster);
     }
     int length = dst.remaining();
     dst.put(dst.position(), cluster, from, length);
@@ -80,19 +85,19 @@ final class InflatedClusters {
     }
   }
 
-  private ByteBuffer inflate(long entry, long guestOffset) throws IOException {
-    ByteBuffer encoded = ByteBuffer.allocate(geometry.compressedLength(entry));
-    storage.read(encoded, geometry.compressedOffset(entry));
-    ByteBuffer cluster = ByteBuffer.allocate(geometry.clusterSize());
-    try {
-      codec.decode(encoded.flip(), cluster);
-    } catch (IOException e) {
-      throw new IOException(
-          "%s: compressed cluster at host offset 0x%x, guest offset 0x%x: %s"
-              .formatted(
-                  storage.name(), geometry.compressedOffset(entry), guestOffset, e.getMessage()),
-          e);
+  private void inflate(ByteBuffer cluster, long entry, long guestOffset) throws IOException {
+    try (Buffers.Lease lease = Buffers.take(geometry.compressedLength(entry))) {
+      ByteBuffer encoded = lease.buffer();
+      storage.read(encoded, geometry.compressedOffset(entry));
+      try {
+        codec.decode(encoded.flip(), cluster);
+      } catch (IOException e) {
+        throw new IOException(
+            "%s: compressed cluster at host offset 0x%x, guest offset 0x%x: %s"
+                .formatted(
+                    storage.name(), geometry.compressedOffset(entry), guestOffset, e.getMessage()),
+            e);
+      }
     }
-    return cluster.flip();
   }
 }
