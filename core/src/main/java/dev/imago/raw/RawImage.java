@@ -178,8 +178,8 @@ final class RawImage implements Image {
         return new Range(guestOffset, length);
       }
       try {
-        boolean done = discardInStorage(guestOffset, inStorage, kind);
-        return new Range(guestOffset, done ? length : 0);
+        discardInStorage(guestOffset, inStorage, kind);
+        return new Range(guestOffset, length);
       } finally {
         dirty = true;
       }
@@ -188,15 +188,12 @@ final class RawImage implements Image {
     }
   }
 
-  private boolean discardInStorage(long from, long length, Discard kind) throws IOException {
+  private void discardInStorage(long from, long length, Discard kind) throws IOException {
     switch (kind) {
-      case TO_ANY -> {
-        return storage.discard(from, length);
-      }
+      case TO_ANY -> storage.discard(from, length);
       case TO_ZERO, TO_BACKING -> storage.writeZeroes(from, length, ZeroMode.SPARSE);
       case TO_ZERO_KEEPING_SPACE -> zeroData(from, length);
     }
-    return true;
   }
 
   /** Zeroes what is there, and leaves holes as they are. */
