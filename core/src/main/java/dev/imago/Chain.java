@@ -101,7 +101,10 @@ final class Chain implements ReferenceOpener {
           "if it is a file, its name must be written './%s'".formatted(name));
     }
     if (depth >= References.MAX_DEPTH) {
-      throw denied(BACKING, "'%s' would be image %d of the chain".formatted(name, depth + 1));
+      throw denied(
+          BACKING,
+          "'%s' would be image %d of the chain, %d are allowed"
+              .formatted(name, depth + 1, References.MAX_DEPTH));
     }
     FileStorage file = openFile(BACKING, name, false);
     return new Chain(options.forBackingImage(), file, resolve(BACKING, name), depth + 1, this);
