@@ -91,4 +91,19 @@ final class Formats {
     long cache = options.cacheBytes();
     return cache < 0 ? how : how.withCaches(cache - cache / 4, cache / 4);
   }
+
+  static Qcow2.CreateOptions qcow2(CreateOptions options) {
+    return new Qcow2.CreateOptions(
+        options.size(),
+        options.clusterSize(),
+        options.version(),
+        options.refcountBits(),
+        options.lazyRefcounts(),
+        options.compressionType(),
+        options.backingFile(),
+        options.backingFormat(),
+        options.dataFile(),
+        options.dataFileRaw(),
+        Qcow2.Preallocation.valueOf(options.preallocation().name()));
+  }
 }

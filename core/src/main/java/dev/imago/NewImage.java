@@ -2,6 +2,7 @@ package dev.imago;
 
 import dev.imago.image.Image;
 import dev.imago.image.SyncMode;
+import dev.imago.qcow2.Qcow2;
 import dev.imago.storage.FileStorage;
 import dev.imago.storage.Storage;
 import java.io.Closeable;
@@ -75,7 +76,7 @@ final class NewImage implements Closeable {
 
   private void fill(CreateOptions options) throws IOException {
     if (format.equals(Formats.QCOW2)) {
-      throw new UnsupportedOperationException("soon");
+      Qcow2.create(file, Formats.qcow2(options), dataFile);
     } else {
       file.resize(wholeSectors(options), preallocation(options));
     }
@@ -88,6 +89,9 @@ final class NewImage implements Closeable {
     if (format.equals(Formats.QCOW2)) {
       try {
         writeMagic(UNFINISHED);
+        if (options.sync() == SyncMode.FULL) {
+          file.flush();
+        }
       } catch (IOException e) {
         Closing.after(e, image);
         throw e;
@@ -172,14 +176,28 @@ final class NewImage implements Closeable {
       wholeSectors(options);
       preallocation(options);
     } else {
+      Qcow2.validate(Formats.qcow2(options));
     }
-    if (backing != null && Names.protocol(backing).isEmpty()) {
-      Path behind = Names.backing(path, backing);
-      if (Files.exists(path) && Files.exists(behind) && Files.isSameFile(path, behind)) {
-        throw new IllegalArgumentException(
-            "Trying to create an image with the same filename as the backing file");
-      }
+    String dataName = options.dataFile();
+    Path data = dataName == null ? null : Names.literal(path, dataName);
+    Path behind =
+        backing == null || Names.protocol(backing).isPresent()
+            ? null
+            : Names.backing(path, backing);
+    if (same(path, behind)) {
+      throw new IllegalArgumentException(
+          "Trying to create an image with the same filename as the backing file");
     }
+    if (same(path, data) || same(data, behind)) {
+      throw new IllegalArgumentException(
+          "The data file must be neither the image nor its backing file");
+    }
+  }
+
+  private static boolean same(@Nullable Path a, @Nullable Path b) throws IOException {
+    return a != null
+        && b != null
+        && (a.equals(b) || (Files.exists(a) && Files.exists(b) && Files.isSameFile(a, b)));
   }
 
   private static long wholeSectors(CreateOptions options) {

@@ -57,6 +57,16 @@ public final class Qcow2 {
   }
 
   /**
+   * Whether {@link #create} would accept these options, to be asked before an existing file is
+   * emptied for them.
+   *
+   * @throws IllegalArgumentException if the options contradict each other or the format's limits
+   */
+  public static void validate(CreateOptions options) throws IOException {
+    Qcow2Creator.check(options);
+  }
+
+  /**
    * How an image is opened.
    *
    * @param writable for reading only, nothing is ever written to the file

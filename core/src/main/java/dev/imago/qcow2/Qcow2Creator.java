@@ -10,6 +10,7 @@ import dev.imago.qcow2.ondisk.HeaderCluster;
 import dev.imago.qcow2.ondisk.HeaderDraft;
 import dev.imago.qcow2.ondisk.HeaderExtension;
 import dev.imago.qcow2.ondisk.RefcountBlock;
+import dev.imago.storage.MemoryStorage;
 import dev.imago.storage.Storage;
 import dev.imago.storage.Storage.ZeroMode;
 import java.io.IOException;
@@ -130,6 +131,12 @@ final class Qcow2Creator {
       creator.provideDataFile(dataFile);
     }
     creator.writeHeader(cluster0);
+  }
+
+  /** See {@link Qcow2#validate}. */
+  static void check(CreateOptions options) throws IOException {
+    validate(options);
+    new Qcow2Creator(new MemoryStorage("new"), options).cluster0();
   }
 
   private static void validate(CreateOptions o) {
