@@ -7,7 +7,6 @@ import dev.imago.image.UnsupportedFeatureException;
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.Header;
 import dev.imago.qcow2.ondisk.HeaderCluster;
-import dev.imago.qcow2.ondisk.SnapshotEntry;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -186,18 +185,17 @@ record OpenParts(
 
   private static void fillSnapshots(
       MetadataMap map, Storage storage, Header header, Geometry geometry) throws IOException {
-    long at = header.snapshotsOffset();
-    for (long i = 0; i < header.snapshotCount(); i++) {
-      long there = Math.clamp(storage.size() - at, 0, SnapshotEntry.MAX_BYTES);
-      ByteBuffer bytes = ByteBuffer.allocate((int) there);
-      storage.read(bytes, at);
-      SnapshotEntry entry = SnapshotEntry.parse(bytes.flip(), at, header, storage.name());
-      at += bytes.position();
-      if (entry.l1Size() > 0) {
-        map.add(entry.l1TableOffset(), geometry.clusters(entry.l1Size() * Geometry.ENTRY_BYTES));
-      }
-    }
-    map.add(
-        header.snapshotsOffset(), Math.max(1, geometry.clusters(at - header.snapshotsOffset())));
+    long length =
+        SnapshotTable.read(
+            storage,
+            header,
+            (entry, at) -> {
+              entry.requireL1(at, geometry, storage.name());
+              if (entry.l1Size() > 0) {
+                long bytes = entry.l1Size() * Geometry.ENTRY_BYTES;
+                map.add(entry.l1TableOffset(), geometry.clusters(bytes));
+              }
+            });
+    map.add(header.snapshotsOffset(), Math.max(1, geometry.clusters(length)));
   }
 }

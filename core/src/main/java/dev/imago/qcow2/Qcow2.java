@@ -1,8 +1,12 @@
 package dev.imago.qcow2;
 
+import dev.imago.image.CheckResult;
 import dev.imago.image.Image;
+import dev.imago.image.ImageFormatException;
+import dev.imago.image.Progress;
 import dev.imago.image.ReferenceOpener;
 import dev.imago.image.SyncMode;
+import dev.imago.image.UnsupportedFeatureException;
 import dev.imago.qcow2.ondisk.Header;
 import dev.imago.storage.Storage;
 import java.io.IOException;
@@ -64,6 +68,27 @@ public final class Qcow2 {
    */
   public static void validate(CreateOptions options) throws IOException {
     Qcow2Creator.check(options);
+  }
+
+  /**
+   * Compares what the image counts with what it uses. Reads only; the image may be damaged in any
+   * way, and should not be written to meanwhile.
+   *
+   * @throws ImageFormatException if the header is too bad for a check
+   * @throws UnsupportedFeatureException if the image needs what is not known here
+   */
+  public static CheckResult check(Storage storage, Progress progress) throws IOException {
+    return Qcow2Checker.check(storage, progress);
+  }
+
+  /**
+   * What the image says about itself. Opens nothing that it names.
+   *
+   * @throws ImageFormatException if the header or a table of it breaks the specification
+   * @throws UnsupportedFeatureException if the image needs what is not known here
+   */
+  public static Qcow2Info info(Storage storage) throws IOException {
+    return Qcow2Info.read(storage);
   }
 
   /**

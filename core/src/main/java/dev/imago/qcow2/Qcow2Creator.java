@@ -261,6 +261,7 @@ final class Qcow2Creator {
   }
 
   private void writeTables() throws IOException {
+    zero(0, 1);
     write(1, tableClusters, blocks, i -> g.clusterOffset(1 + tableClusters + i));
     writeRefcountBlocks();
     LongUnaryOperator l1 = i -> i < l2Tables ? g.clusterOffset(l2Start + i) | Geometry.COPIED : 0;
@@ -324,7 +325,7 @@ final class Qcow2Creator {
     if (l2Tables == 0) {
       fileEnd = g.clusterOffset(l1Start) + l1Entries * Geometry.ENTRY_BYTES;
     }
-    provide(storage, g.clusterOffset(dataStart), Math.max(fileEnd, SECTOR), oldSize);
+    provide(storage, Math.min(g.clusterOffset(dataStart), fileEnd), fileEnd, oldSize);
   }
 
   private void provideDataFile(Storage dataFile) throws IOException {

@@ -42,17 +42,18 @@ public record SnapshotEntry(
 
   /**
    * Reads one entry and moves {@code in} past it and its padding (which may be missing at the end).
+   * Where the L1 table is said to be is not judged: see {@link #requireL1}.
    *
    * @param at host offset of {@code in}'s position, for messages
-   * @param header says version and cluster size
-   * @throws ImageFormatException if a field breaks the specification or the entry is cut off
+   * @throws ImageFormatException if the entry is cut off or has too much extra data; {@code in} is
+   *     left at the entry then
    */
-  public static SnapshotEntry parse(ByteBuffer in, long at, Header header, String image)
+  public static SnapshotEntry parse(ByteBuffer in, long at, String image)
       throws ImageFormatException {
     if (in.remaining() < FIXED_BYTES) {
       throw cutOff(in, at, FIXED_BYTES, image);
     }
-    int start = in.position();
+    final int start = in.position();
     final long l1TableOffset = in.getLong();
     final long l1Size = u32(in);
     final int idLength = Short.toUnsignedInt(in.getShort());
@@ -62,20 +63,13 @@ public record SnapshotEntry(
     final long vmClock = in.getLong();
     final long vmStateSize32 = u32(in);
     final long extraLength = u32(in);
-    checkL1(l1TableOffset, l1Size, at, header, image);
     if (extraLength > MAX_EXTRA_BYTES) {
+      in.position(start);
       throw new ImageFormatException(
           image,
           at + 36,
           "snapshot extra data size",
           "%d; at most %d".formatted(extraLength, MAX_EXTRA_BYTES));
-    }
-    if (header.version() >= 3 && extraLength < 16) {
-      throw new ImageFormatException(
-          image,
-          at + 36,
-          "snapshot extra data size",
-          "%d; version 3 needs at least 16".formatted(extraLength));
     }
     int rest = (int) extraLength + idLength + nameLength;
     if (in.remaining() < rest) {
@@ -91,25 +85,29 @@ public record SnapshotEntry(
         l1TableOffset, l1Size, seconds, nanoseconds, vmClock, vmStateSize32, extra, id, name);
   }
 
-  private static void checkL1(long offset, long entries, long at, Header header, String image)
-      throws ImageFormatException {
-    if (entries > Geometry.MAX_L1_ENTRIES) {
+  /**
+   * Passes if the L1 table can be used: not too long, cluster aligned, below 2^56.
+   *
+   * @param at host offset of the entry, for messages
+   */
+  public void requireL1(long at, Geometry g, String image) throws ImageFormatException {
+    if (l1Size > Geometry.MAX_L1_ENTRIES) {
       throw new ImageFormatException(
           image,
           at + 8,
           "snapshot l1_size",
-          "%d entries; at most %d".formatted(entries, Geometry.MAX_L1_ENTRIES));
+          "%d entries; at most %d".formatted(l1Size, Geometry.MAX_L1_ENTRIES));
     }
-    long bytes = entries * Geometry.ENTRY_BYTES;
-    boolean fits = offset >= 0 && offset <= Geometry.MAX_HOST_OFFSET - bytes;
-    boolean missing = offset == 0 && entries != 0;
-    if (!fits || missing || header.geometry().inCluster(offset) != 0) {
+    long bytes = l1Size * Geometry.ENTRY_BYTES;
+    boolean fits = l1TableOffset >= 0 && l1TableOffset <= Geometry.MAX_HOST_OFFSET - bytes;
+    boolean missing = l1TableOffset == 0 && l1Size != 0;
+    if (!fits || missing || g.inCluster(l1TableOffset) != 0) {
       throw new ImageFormatException(
           image,
           at,
           "snapshot l1_table_offset",
           "0x%x; a multiple of the cluster size, 0x%x, not 0, that ends at most at 2^56"
-              .formatted(offset, header.geometry().clusterSize()));
+              .formatted(l1TableOffset, g.clusterSize()));
     }
   }
 
@@ -119,6 +117,11 @@ public record SnapshotEntry(
         at,
         "snapshot table entry",
         "%d bytes long, but only %d are left".formatted(length, in.remaining()));
+  }
+
+  /** Whether fields are missing that version 3 demands: QEMU's check calls that incomplete. */
+  public boolean incomplete(int version) {
+    return version >= 3 && extra.size() < 16;
   }
 
   /** Bytes on disk, with padding. */
