@@ -68,7 +68,7 @@ final class CompareCommand {
         progress.begin();
         Compare.Result result = Compare.compare(first, second, strict, progress);
         if (!quiet) {
-          terminal.print(describe(result, strict));
+          terminal.print(describe(result, strict, Math.min(first.size(), second.size())));
         }
         return result.verdict() == Compare.Verdict.IDENTICAL ? 0 : 1;
       }
@@ -84,8 +84,15 @@ final class CompareCommand {
     return Opening.image(FileName.of(name), options, NOT_OPEN);
   }
 
-  static String describe(Compare.Result result, boolean strict) {
-    String warning = result.sizesDiffer() && !strict ? "Warning: Image size mismatch!\n" : "";
+  /**
+   * The answer in QEMU's words.
+   *
+   * @param common how many bytes both have; QEMU finds out that one has more when it gets there
+   */
+  static String describe(Compare.Result result, boolean strict, long common) {
+    boolean gotThere = result.offset() < 0 || result.offset() >= common;
+    String warning =
+        result.sizesDiffer() && gotThere && !strict ? "Warning: Image size mismatch!\n" : "";
     return warning
         + switch (result.verdict()) {
           case IDENTICAL -> "Images are identical.\n";

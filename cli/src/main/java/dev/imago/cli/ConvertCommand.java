@@ -250,7 +250,7 @@ final class ConvertCommand {
     CreateOptions options;
     try {
       path = target.newPath();
-      options = parameters.toLibrary();
+      options = parameters.toLibrary(path);
     } catch (Failure e) {
       throw whileConverting(target, e);
     }

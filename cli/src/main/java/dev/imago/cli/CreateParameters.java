@@ -49,7 +49,7 @@ final class CreateParameters {
     if ((file != null || backingFormat != null) && index("backing_file") < 0) {
       throw new Failure(
           "Backing "
-              + (file != null ? "file" : "format")
+              + (file != null ? "file" : "file format")
               + " not supported for file format '"
               + format
               + "'");
@@ -147,7 +147,7 @@ final class CreateParameters {
   /** Makes the image. */
   void create(FileName name) throws Failure {
     Path path = name.newPath();
-    CreateOptions made = toLibrary();
+    CreateOptions made = toLibrary(path);
     try {
       Images.create(path, made);
     } catch (IOException e) {
@@ -164,6 +164,8 @@ final class CreateParameters {
           case StorageLockedException e -> Errors.text(e);
           case FileSystemException e when Errors.text(e).equals("File too large") ->
               "The image size is too large for file format '" + format + "'";
+          case FileSystemException e when Errors.isDirectory(e) ->
+              "Could not create '" + e.getFile() + "': Is a directory";
           case FileSystemException e ->
               "Could not create '"
                   + (e.getFile() == null ? name.literal() : e.getFile())
@@ -174,8 +176,12 @@ final class CreateParameters {
     return new Failure(text, 1, thrown);
   }
 
-  /** The library's form of it. */
-  CreateOptions toLibrary() throws Failure {
+  /**
+   * The library's form of it.
+   *
+   * @param image where the image will be
+   */
+  CreateOptions toLibrary(Path image) throws Failure {
     CreateOptions made = CreateOptions.of(format, longValue("size"));
     made = made.preallocation(preallocation());
     if (!format.equals("qcow2")) {
@@ -214,7 +220,7 @@ final class CreateParameters {
     if (backing != null && backingFormat != null) {
       made = made.backing(backing, backingFormat);
     }
-    return withDataFile(made, version, backing != null);
+    return withDataFile(made, image, version, backing != null);
   }
 
   private Preallocation preallocation() throws Failure {
@@ -272,7 +278,7 @@ final class CreateParameters {
     return word;
   }
 
-  private CreateOptions withDataFile(CreateOptions made, int version, boolean backing)
+  private CreateOptions withDataFile(CreateOptions made, Path image, int version, boolean backing)
       throws Failure {
     String dataFile = get("data_file");
     boolean raw = isOn("data_file_raw");
@@ -290,6 +296,14 @@ final class CreateParameters {
     }
     if (dataFile.isEmpty()) {
       throw new Failure("Could not create '': No such file or directory");
+    }
+    if (!Path.of(dataFile)
+        .toAbsolutePath()
+        .equals(image.toAbsolutePath().resolveSibling(dataFile))) {
+      throw new Failure(
+          "The data file's name must be absolute: to qemu-img '"
+              + dataFile
+              + "' is a file in the current folder, here one in the image's");
     }
     return made.dataFile(dataFile, raw);
   }

@@ -4,7 +4,7 @@ import dev.imago.CheckUnsupportedException;
 import dev.imago.CompareException;
 import dev.imago.ConvertException;
 import dev.imago.Images;
-import dev.imago.Inspection;
+import dev.imago.ReferenceFailedException;
 import dev.imago.UnknownFormatException;
 import dev.imago.image.ImageException;
 import dev.imago.image.ImageFormatException;
@@ -85,6 +85,8 @@ final class Errors {
       case ImageException e ->
           place(e) + ": " + e.problem() + (e.advice().isEmpty() ? "" : "\nhint: " + e.advice());
       case UnknownFormatException e -> "Unknown driver '" + e.format() + "'";
+      case ReferenceFailedException e when e.getCause() instanceof IOException cause ->
+          "Could not open '" + e.reference() + "': " + text(cause);
       case IOException e -> e.getMessage() == null ? e.toString() : e.getMessage();
     };
   }
@@ -97,6 +99,9 @@ final class Errors {
 
   private static String reason(FileSystemException thrown) {
     String reason = thrown.getReason();
+    if (isDirectory(thrown)) {
+      return "'file' driver requires '" + thrown.getFile() + "' to be a regular file";
+    }
     if (reason != null) {
       return reason;
     }
@@ -116,39 +121,56 @@ final class Errors {
 
   /** The part behind {@code Could not open 'F': }. */
   static String whyNotOpen(FileName name, IOException thrown) {
-    if (!(thrown instanceof FileSystemException e)) {
-      return text(thrown);
-    }
-    String text = "Could not open '" + e.getFile() + "': " + reason(e);
-    return e.getFile() == null || e.getFile().equals(name.literal())
-        ? text
-        : layers(name, e.getFile()) + text;
+    return switch (thrown) {
+      case ReferenceFailedException e ->
+          backing(layersTo(name, e.image()) + (e.dataFile() ? 0 : 1))
+              + (e.getCause() instanceof IOException cause ? whyNotOpen(cause) : text(e));
+      case ImageException e when !e.image().isEmpty() ->
+          backing(layersTo(name, e.image())) + text(e);
+      case IOException e -> whyNotOpen(e);
+    };
   }
 
-  /** {@code Could not open backing file: } for each layer above the one that names the file. */
-  private static String layers(FileName name, String failed) {
-    StringBuilder text = new StringBuilder();
+  private static String whyNotOpen(IOException thrown) {
+    return thrown instanceof FileSystemException e && !isWrongKind(e)
+        ? "Could not open '" + e.getFile() + "': " + reason(e)
+        : text(thrown);
+  }
+
+  /** A directory, a FIFO…: its reason is a sentence that names the file. */
+  private static boolean isWrongKind(FileSystemException e) {
+    String reason = e.getReason();
+    return reason != null && reason.startsWith("'file' driver");
+  }
+
+  /** Whether a file could not be opened because it is a directory. */
+  static boolean isDirectory(FileSystemException e) {
+    String reason = e.getReason();
+    return isWrongKind(e) && reason != null && reason.endsWith("it is a directory");
+  }
+
+  private static String backing(int layers) {
+    return "Could not open backing file: ".repeat(layers);
+  }
+
+  /** How far below an image another one is that it stands on; 0 if it does not. */
+  private static int layersTo(FileName name, String image) {
     try {
-      Path image = Path.of(name.literal());
+      Path layer = Path.of(name.literal());
       for (int depth = 0; depth < References.MAX_DEPTH; depth++) {
-        Inspection found = Images.inspect(image, null, true);
-        if (found.dataFile() != null
-            && Images.resolveName(image, found.dataFile()).toString().equals(failed)) {
+        if (layer.toString().equals(image)) {
+          return depth;
+        }
+        String backing = Images.inspect(layer, null, true).backingFile();
+        if (backing == null) {
           break;
         }
-        if (found.backingFile() == null) {
-          break;
-        }
-        text.append("Could not open backing file: ");
-        image = Images.resolveName(image, found.backingFile());
-        if (image.toString().equals(failed)) {
-          break;
-        }
+        layer = Images.resolveName(layer, backing);
       }
     } catch (IOException | RuntimeException e) {
-      // The message is about another failure: this one only made it shorter.
-      return text.toString();
+      // The message is about another failure: this one only makes it shorter.
+      return 0;
     }
-    return text.toString();
+    return 0;
   }
 }

@@ -9,9 +9,12 @@ import dev.imago.CreateOptions;
 import java.io.ByteArrayOutputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
 
 class CreateParametersTest {
+  private static final Path IMAGE = Path.of("x");
+
   private final PrintStream stream =
       new PrintStream(new ByteArrayOutputStream(), true, StandardCharsets.UTF_8);
   private final CreateParameters qcow2 =
@@ -23,7 +26,7 @@ class CreateParametersTest {
         "size=1G,cluster_size=4k,compat=1.1,refcount_bits=8,lazy_refcounts=on,compression_type=zstd"
             + ",data_file=d,data_file_raw=on,preallocation=falloc");
 
-    CreateOptions made = qcow2.toLibrary();
+    CreateOptions made = qcow2.toLibrary(IMAGE);
 
     assertEquals(1L << 30, made.size());
     assertEquals(4096, made.clusterSize());
@@ -41,7 +44,7 @@ class CreateParametersTest {
     qcow2.set("size=1M,compat=v2");
     qcow2.setBacking("b,c", "raw");
 
-    CreateOptions made = qcow2.toLibrary();
+    CreateOptions made = qcow2.toLibrary(IMAGE);
 
     assertEquals("b,c", made.backingFile());
     assertEquals("raw", made.backingFormat());
@@ -66,6 +69,20 @@ class CreateParametersTest {
 
     assertEquals(
         "Images with extended L2 entries cannot be made here",
-        assertThrows(Failure.class, qcow2::toLibrary).getMessage());
+        assertThrows(Failure.class, () -> qcow2.toLibrary(IMAGE)).getMessage());
+  }
+
+  /** QEMU would make it, and look for it, in the current folder. */
+  @Test
+  void aDataFileThatQemuWouldLookForElsewhereIsRefused() throws Exception {
+    qcow2.set("size=1M,data_file=d");
+
+    assertTrue(
+        assertThrows(Failure.class, () -> qcow2.toLibrary(Path.of("folder/x")))
+            .getMessage()
+            .startsWith("The data file's name must be absolute"));
+    assertEquals("d", qcow2.toLibrary(IMAGE).dataFile());
+    qcow2.set("data_file=/d");
+    assertEquals("/d", qcow2.toLibrary(Path.of("folder/x")).dataFile());
   }
 }

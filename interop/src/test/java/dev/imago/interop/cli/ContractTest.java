@@ -1,0 +1,61 @@
+package dev.imago.interop.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/**
+ * Gives the same command lines to qemu-img 7.2 and to ours: output, messages and exit code must be
+ * the same byte for byte, and files that were made or changed must hold the same images. What is
+ * different on purpose stands in {@link DifferencesTest} and docs/cli-differences.md.
+ */
+class ContractTest {
+  @BeforeAll
+  static void build() throws Exception {
+    Lab.build();
+  }
+
+  static Stream<String> looking() {
+    return Stream.of("general", "info", "map", "check", "compare").flatMap(CommandLines::of);
+  }
+
+  static Stream<String> changing() {
+    return Stream.of("create", "convert", "resize").flatMap(CommandLines::of);
+  }
+
+  @ParameterizedTest(name = "{0}")
+  @MethodSource("looking")
+  void bothSayTheSame(String line) throws Exception {
+    String[] words = CommandLines.words(line, Lab.FIXTURES);
+
+    assertThat(Answer.ofOurs(words)).isEqualTo(Answer.ofQemu(words));
+  }
+
+  @ParameterizedTest(name = "{0}")
+  @MethodSource("changing")
+  void bothSayAndDoTheSame(String line) throws Exception {
+    String[] words = CommandLines.words(line, Lab.WORK);
+    Lab.fill();
+    Answer qemu = Answer.ofQemu(words);
+    Lab.delete(Lab.QEMU);
+    Files.move(Lab.WORK, Lab.QEMU);
+    Lab.fill();
+    Answer ours = Answer.ofOurs(words);
+
+    assertThat(ours).isEqualTo(qemu);
+    List<String> names = Images.names(Lab.QEMU);
+    // Where qemu-img fails it may leave a broken file behind, or have emptied an old one.
+    if (qemu.exit() == 0) {
+      assertThat(Images.names(Lab.WORK)).isEqualTo(names);
+      for (String name : names) {
+        Images.assertSame(Path.of(name));
+      }
+    }
+  }
+}

@@ -1,0 +1,70 @@
+package dev.imago.interop.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.imago.testing.Qemu;
+import dev.imago.testing.Tool;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.stream.Stream;
+
+/** Compares what two programs have made of the same folder. */
+final class Images {
+  private Images() {}
+
+  /** The files below a folder. */
+  static List<String> names(Path folder) throws IOException {
+    try (Stream<Path> all = Files.walk(folder)) {
+      return all.filter(Files::isRegularFile)
+          .map(path -> folder.relativize(path).toString())
+          .sorted()
+          .toList();
+    }
+  }
+
+  /** The file of that name is as good in {@link Lab#WORK} as in {@link Lab#QEMU}. */
+  static void assertSame(Path name) throws Exception {
+    Path qemu = Lab.QEMU.resolve(name);
+    Path ours = Lab.WORK.resolve(name);
+    if (Files.mismatch(qemu, ours) < 0) {
+      return;
+    }
+    Path before = Lab.FIXTURES.resolve(name);
+    boolean touched = !Files.exists(before) || Files.mismatch(before, ours) >= 0;
+    assertThat(touched).as("%s was changed by qemu-img alone", name).isTrue();
+    assertThat(isQcow2(ours)).as("%s is another raw image", name).isTrue();
+    assertThat(facts(ours)).isEqualTo(facts(qemu));
+    assertThat(map(ours)).isEqualTo(map(qemu));
+    Qemu.check(ours).clean();
+    if (!facts(ours).contains("nosuch")) {
+      Tool.run("qemu-img", "compare", "-f", "qcow2", "-F", "qcow2", ours, qemu).ok();
+    }
+  }
+
+  private static boolean isQcow2(Path file) {
+    try (var in = Files.newInputStream(file)) {
+      byte[] magic = in.readNBytes(4);
+      return magic.length == 4 && magic[0] == 'Q' && magic[1] == 'F' && magic[2] == 'I';
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  /** What info tells, but for names and host space. */
+  private static String facts(Path image) throws Exception {
+    return Tool.run("qemu-img", "info", "-f", "qcow2", "--output=json", image)
+        .ok()
+        .out()
+        .replace(image.getParent().toString(), "")
+        .replaceAll("\"actual-size\": \\d+", "");
+  }
+
+  /** Which guest ranges are data, zero or left to the layer below, without host offsets. */
+  private static String map(Path image) throws Exception {
+    Tool.Outcome outcome = Tool.run("qemu-img", "map", "-f", "qcow2", "--output=json", image);
+    return outcome.status() == 0 ? outcome.out().replaceAll(", \"offset\": \\d+", "") : "";
+  }
+}

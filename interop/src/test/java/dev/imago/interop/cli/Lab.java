@@ -1,0 +1,230 @@
+package dev.imago.interop.cli;
+
+import dev.imago.testing.Qemu;
+import dev.imago.testing.Tool;
+import java.io.IOException;
+import java.io.RandomAccessFile;
+import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Random;
+import java.util.stream.Stream;
+
+/**
+ * A folder of images made by QEMU's tools. Its path is relative, as a user's often is, and so both
+ * programs see the same names.
+ */
+final class Lab {
+  private static final Path HOME = Path.of("target", "contract");
+
+  /** The images that are only looked at. */
+  static final Path FIXTURES = HOME.resolve("fixtures");
+
+  /** Where a command that changes something runs, on copies. */
+  static final Path WORK = HOME.resolve("work");
+
+  /** Where the results of the first program wait for the second. */
+  static final Path QEMU = HOME.resolve("qemu");
+
+  private Lab() {}
+
+  /** Makes all fixtures anew. */
+  static void build() throws Exception {
+    delete(HOME);
+    Files.createDirectories(FIXTURES.resolve("d"));
+    qcow2Images();
+    chains();
+    rawImages();
+    damaged();
+  }
+
+  private static void qcow2Images() throws Exception {
+    create("base.q", "1M");
+    Qemu.io(
+        file("base.q"), List.of("write -P 1 0 64k", "write -P 2 128k 4k", "write -P 3 512k 128k"));
+    create("empty.q", "1M");
+    create("nothing.q", "0");
+    create("v2.q", "1M", "-o", "compat=0.10");
+    Qemu.io(file("v2.q"), List.of("write -P 1 64k 64k"));
+    create("small.q", "1M", "-o", "cluster_size=4k,refcount_bits=1");
+    Qemu.io(file("small.q"), List.of("write -P 1 0 64k", "write -P 1 100k 5k", "write -z 8k 8k"));
+    create("xl.q", "1M", "-o", "extended_l2=on");
+    Qemu.io(file("xl.q"), List.of("write -P 1 0 4k", "write -P 1 8k 1k"));
+    create("lazy.q", "1M", "-o", "lazy_refcounts=on,compat=1.1");
+    create("prealloc.q", "1M", "-o", "preallocation=metadata");
+    create("zeroes.q", "1M");
+    Qemu.io(
+        file("zeroes.q"),
+        List.of("write -P 1 0 256k", "write -z 64k 64k", "write -z 512k 64k", "discard 128k 64k"));
+    Qemu.img("convert", "-c", "-O", "qcow2", file("base.q"), file("deflate.q"));
+    Qemu.img(
+        "convert",
+        "-c",
+        "-O",
+        "qcow2",
+        "-o",
+        "compression_type=zstd",
+        file("base.q"),
+        file("zstd.q"));
+    create("ext.q", "1M", "-o", "data_file=" + file("ext.data"));
+    Qemu.img("create", "-q", "-f", "raw", file("ext.data"), "1M");
+    rename("ext.q", "ext.data");
+    create("snap.q", "1M");
+    Qemu.img("snapshot", "-c", "first", file("snap.q"));
+    Qemu.img("snapshot", "-c", "a very long snapshot name here", file("snap.q"));
+    Qemu.img("bitmap", "--add", file("snap.q"), "b0");
+    Qemu.img("bitmap", "--add", "--disable", "-g", "4096", file("snap.q"), "b1");
+    create("with blank.q", "1M");
+  }
+
+  /** Makes an image whose data file stands beside it: QEMU stores the name as it is typed. */
+  private static void rename(String image, String dataFile) throws Exception {
+    Files.delete(file(image));
+    Files.delete(file(dataFile));
+    run(
+        "cd "
+            + FIXTURES
+            + " && qemu-img create -q -f qcow2 -o data_file="
+            + dataFile
+            + " "
+            + image
+            + " 1M && qemu-io -f qcow2 -c 'write -P 7 64k 64k' "
+            + image);
+    run(
+        "cd "
+            + FIXTURES
+            + " && qemu-img create -q -f qcow2 -o data_file=raw.data,data_file_raw=on"
+            + " extraw.q 1M");
+  }
+
+  private static void chains() throws Exception {
+    overlay("top.q", "base.q", "2M");
+    Qemu.io(
+        file("top.q"), List.of("write -P 1 64k 64k", "write -z 192k 64k", "write -P 9 512k 64k"));
+    overlay("d/t2.q", "../base.q", "1M");
+    overlay("d/t3.q", "../d/t2.q", "1M");
+    overlay("missing.q", "nosuch", "1M");
+    overlay("d/missing2.q", "../missing.q", "1M");
+    overlay("nbd.q", "nbd://localhost:1/x", "1M");
+    overlay("comma.q", "a,b", "1M");
+    overlay("abs.q", FIXTURES.resolve("base.q").toAbsolutePath().toString(), "1M");
+    Qemu.img(
+        "create", "-q", "-f", "qcow2", "-u", "-b", "base.q", "-F", "raw", file("asraw.q"), "1M");
+    Qemu.img(
+        "create", "-q", "-f", "qcow2", "-u", "-b", "r.raw", "-F", "qcow2", file("wrong.q"), "1M");
+    Qemu.img(
+        "create", "-q", "-f", "qcow2", "-u", "-b", "r.raw", "-F", "raw", file("onraw.q"), "1M");
+    run("cd " + FIXTURES + " && qemu-img create -q -f qcow2 -u -b ./loop.q -F qcow2 loop.q 1M");
+  }
+
+  private static void rawImages() throws Exception {
+    Qemu.img("create", "-q", "-f", "raw", file("r.raw"), "1M");
+    run("qemu-io -f raw -c 'write -P 5 64k 64k' " + file("r.raw"));
+    for (String name : List.of("a.raw", "b.raw", "c.raw")) {
+      Qemu.img("create", "-q", "-f", "raw", file(name), "1M");
+    }
+    run("qemu-io -f raw -c 'write -P 1 70000 10' " + file("c.raw"));
+    Qemu.img("create", "-q", "-f", "raw", file("long.raw"), "2M");
+    run("qemu-io -f raw -c 'write -P 1 1500k 4k' " + file("long.raw"));
+    Qemu.img("create", "-q", "-f", "raw", file("longzero.raw"), "2M");
+    Qemu.img("convert", "-O", "qcow2", file("c.raw"), file("c.q"));
+    byte[] odd = new byte[1000];
+    new Random(1).nextBytes(odd);
+    Files.write(file("odd.raw"), odd);
+    Files.createFile(file("empty.raw"));
+    Files.write(file("co:lon.raw"), new byte[512]);
+  }
+
+  private static void damaged() throws Exception {
+    Files.copy(file("base.q"), file("leak.q"));
+    try (RandomAccessFile leak = new RandomAccessFile(file("leak.q").toFile(), "rw")) {
+      leak.setLength(12 << 16);
+    }
+    refcount("leak.q", 10, 1);
+    Files.copy(file("base.q"), file("corrupt.q"));
+    refcount("corrupt.q", 5, 0);
+    Files.copy(file("leak.q"), file("both.q"));
+    refcount("both.q", 5, 0);
+    Files.copy(file("base.q"), file("cut.q"));
+    try (RandomAccessFile cut = new RandomAccessFile(file("cut.q").toFile(), "rw")) {
+      cut.setLength(330_000);
+    }
+    Files.copy(file("base.q"), file("dirty.q"));
+    overwrite("dirty.q", 79, (byte) 1);
+    Files.copy(file("base.q"), file("marked.q"));
+    overwrite("marked.q", 79, (byte) 2);
+  }
+
+  /** Sets a 16-bit reference count in the only block, which stands at cluster 2. */
+  private static void refcount(String name, int cluster, int count) throws IOException {
+    overwrite(name, (2 << 16) + 2 * cluster, (byte) (count >> 8), (byte) count);
+  }
+
+  private static void overwrite(String name, long offset, byte... bytes) throws IOException {
+    try (FileChannel channel = FileChannel.open(file(name), StandardOpenOption.WRITE)) {
+      channel.write(ByteBuffer.wrap(bytes), offset);
+    }
+  }
+
+  private static Path file(String name) {
+    return FIXTURES.resolve(name);
+  }
+
+  private static void create(String name, String size, String... options) throws Exception {
+    Object[] command =
+        Stream.of(
+                Stream.of("create", "-q", "-f", "qcow2"),
+                Stream.of(options),
+                Stream.of(file(name), size))
+            .flatMap(each -> each)
+            .toArray();
+    Qemu.img(command);
+  }
+
+  private static void overlay(String name, String backing, String size) throws Exception {
+    Qemu.img(
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-u",
+        "-b",
+        backing,
+        "-F",
+        backing.contains(".q") ? "qcow2" : "raw",
+        file(name),
+        size);
+  }
+
+  private static void run(String script) throws Exception {
+    Tool.run("sh", "-c", script).ok();
+  }
+
+  /** Puts copies of the fixtures into {@link #WORK}. */
+  static void fill() throws Exception {
+    delete(WORK);
+    Tool.run("cp", "-a", "--sparse=always", FIXTURES, WORK).ok();
+  }
+
+  static void delete(Path folder) throws IOException {
+    if (!Files.exists(folder)) {
+      return;
+    }
+    try (Stream<Path> all = Files.walk(folder)) {
+      all.sorted(Comparator.reverseOrder())
+          .forEach(
+              path -> {
+                try {
+                  Files.delete(path);
+                } catch (IOException e) {
+                  throw new UncheckedIOException(e);
+                }
+              });
+    }
+  }
+}
