@@ -240,6 +240,19 @@ final class ClusterWriter {
       }
       at = to;
     }
+    if (hole && !overwrite) {
+      growOver(place);
+    }
+  }
+
+  /** No entry may lead to a cluster behind the file's end, even if the caller writes nothing. */
+  private void growOver(Place place) throws IOException {
+    long end = place.hostOffset() + geometry.clusterOffset(place.clusters());
+    if (end > data.size()) {
+      data.writeZeroes(
+          end - geometry.clusterSize(), geometry.clusterSize(), Storage.ZeroMode.SPARSE);
+      metadata.durability.dataWritten();
+    }
   }
 
   /** Whether a new place is known to read as zero. */

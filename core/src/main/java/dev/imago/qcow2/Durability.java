@@ -223,6 +223,8 @@ final class Durability implements SliceCache.Cleaner {
     } catch (IOException | RuntimeException e) {
       fail(e);
       throw e;
+    } finally {
+      events.left();
     }
   }
 
@@ -265,6 +267,9 @@ final class Durability implements SliceCache.Cleaner {
   }
 
   private void stage(Stage stage, Work work) throws IOException {
+    if (stage == Stage.REFCOUNTS) {
+      events.entering(stage);
+    }
     boolean wrote =
         switch (stage) {
           case REFCOUNTS -> writeSlices(stage, work.refcounts);

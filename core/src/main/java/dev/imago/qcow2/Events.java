@@ -30,8 +30,11 @@ interface Events {
   /** Does nothing. */
   Events NONE = new Events() {};
 
-  /** Called before a stage's first write. */
+  /** Called before a stage's first write, and before the first barrier. */
   default void entering(Stage stage) {}
+
+  /** Called when a flush, or a cleaning, has ended in whatever way. */
+  default void left() {}
 
   /** Whether the barrier behind a stage is left out. Only for proving that a test would notice. */
   default boolean skipsBarrier(Stage stage) {
