@@ -2,6 +2,7 @@ package dev.imago;
 
 import dev.imago.image.Image;
 import dev.imago.image.SyncMode;
+import dev.imago.qcow2.Qcow2Info;
 import dev.imago.raw.Raw;
 import dev.imago.storage.Storage;
 import java.io.IOException;
@@ -25,6 +26,7 @@ import org.jspecify.annotations.Nullable;
  * @param dirty whether the image was not closed cleanly
  * @param corrupt whether someone has marked the image as corrupt
  * @param snapshots number of internal snapshots
+ * @param qcow2 all that a qcow2 image says; null for other formats
  */
 public record Inspection(
     String name,
@@ -40,7 +42,27 @@ public record Inspection(
     boolean encrypted,
     boolean dirty,
     boolean corrupt,
-    int snapshots) {
+    int snapshots,
+    @Nullable Qcow2Info qcow2) {
+
+  static Inspection of(Storage storage, List<String> matching, Qcow2Info info) throws IOException {
+    return new Inspection(
+        storage.name(),
+        Formats.QCOW2,
+        matching,
+        info.size(),
+        storage.size(),
+        storage.allocatedBytes(),
+        info.clusterSize(),
+        info.backingFile(),
+        info.backingFormat(),
+        info.dataFile(),
+        info.encryption() != null,
+        info.dirty(),
+        info.corrupt(),
+        info.snapshots().size(),
+        info);
+  }
 
   static Inspection ofRaw(Storage storage, List<String> matching) throws IOException {
     Image disk = Raw.open(storage, false, SyncMode.NONE);
@@ -58,6 +80,7 @@ public record Inspection(
         false,
         false,
         false,
-        0);
+        0,
+        null);
   }
 }
