@@ -36,13 +36,16 @@ final class VirtualChannel {
     int run(FileChannel channel, ByteBuffer buffer, long at) throws IOException;
   }
 
-  /** Repeats a transfer until no interrupt has hit it; its result. */
+  /** Repeats a transfer until no interrupt has hit it; moves the position. Its result. */
   int transfer(Transfer transfer, ByteBuffer buffer, long at) throws IOException {
     boolean interrupted = Thread.interrupted();
     try {
       while (true) {
         try {
-          return transfer.run(channel(), buffer, at);
+          // Not the buffer itself: the position moves even if the channel is closed in the middle.
+          int n = transfer.run(channel(), buffer.duplicate(), at);
+          buffer.position(buffer.position() + Math.max(0, n));
+          return n;
         } catch (ClosedChannelException e) {
           if (isClosed()) {
             throw e;
