@@ -27,19 +27,16 @@ final class SnapshotTable {
    * Shows all entries to {@code visitor}.
    *
    * @return bytes of the table, with padding
-   * @throws ImageFormatException if an entry is cut off by the file's end, or the table too long
+   * @throws ImageFormatException if an entry has too much extra data, or the table is too long
    */
   static long read(Storage storage, Header header, Visitor visitor) throws IOException {
     long start = header.snapshotsOffset();
-    long size = storage.size();
     long at = start;
     ByteBuffer buffer = ByteBuffer.allocate(CHUNK).limit(0);
     for (long i = 0; i < header.snapshotCount(); i++) {
       if (buffer.remaining() < SnapshotEntry.MAX_BYTES) {
-        // The file may end in the middle of the last entry's padding, and nowhere else.
-        int length = Math.clamp(size - at, 0, CHUNK);
-        buffer.clear().limit(length);
-        storage.read(buffer, at);
+        // What the file does not reach reads as zero: entries of nothing.
+        storage.read(buffer.clear(), at);
         buffer.flip();
       }
       int before = buffer.position();
@@ -53,7 +50,7 @@ final class SnapshotTable {
             "snapshot table",
             "longer than %d bytes".formatted(SnapshotEntry.MAX_TABLE_BYTES));
       }
-      buffer.position(Math.min(buffer.limit(), before + entry.length()));
+      buffer.position(before + entry.length());
     }
     return at - start;
   }

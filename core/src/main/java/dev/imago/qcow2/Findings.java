@@ -1,0 +1,56 @@
+package dev.imago.qcow2;
+
+import dev.imago.image.CheckResult;
+import java.util.ArrayList;
+import java.util.List;
+
+/** What a check has found so far: counts of everything, the words of the first ten thousand. */
+final class Findings {
+  /** Overlaps of structures beyond this are not looked for. */
+  static final int MAX_OVERLAPS = 10_000;
+
+  private final List<String> lines = new ArrayList<>();
+  private long corruptions;
+  private long leaks;
+  private long errors;
+
+  /** Adds something that endangers data. */
+  void corruption(String format, Object... arguments) {
+    corruptions++;
+    line(format, arguments);
+  }
+
+  /** Adds a cluster that is counted too often. */
+  void leak(String format, Object... arguments) {
+    leaks++;
+    line(format, arguments);
+  }
+
+  /** Adds something that could not be looked at. */
+  void error(String format, Object... arguments) {
+    errors++;
+    line(format, arguments);
+  }
+
+  private void line(String format, Object... arguments) {
+    if (lines.size() < CheckResult.MAX_FINDINGS) {
+      lines.add(format.formatted(arguments));
+    }
+  }
+
+  long corruptions() {
+    return corruptions;
+  }
+
+  long leaks() {
+    return leaks;
+  }
+
+  long errors() {
+    return errors;
+  }
+
+  List<String> lines() {
+    return lines;
+  }
+}

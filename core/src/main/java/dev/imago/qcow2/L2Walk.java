@@ -1,0 +1,141 @@
+package dev.imago.qcow2;
+
+import dev.imago.qcow2.ondisk.Geometry;
+import dev.imago.qcow2.ondisk.Header;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+
+/** Looks at L2 tables: counts what they refer to, and how much of the disk the active ones keep. */
+final class L2Walk {
+  private static final long LOW_HALF = 0xffff_ffffL;
+
+  private final Geometry g;
+  private final boolean extended;
+  private final ReferenceWalk walk;
+  private final TableReader reader;
+  private final Findings findings;
+  private long allocated;
+  private long fragmented;
+  private long compressed;
+
+  L2Walk(Header header, ReferenceWalk walk, TableReader reader, Findings findings) {
+    g = header.geometry();
+    extended = header.extendedL2();
+    this.walk = walk;
+    this.reader = reader;
+    this.findings = findings;
+  }
+
+  /** Guest clusters that the image keeps itself. */
+  long allocated() {
+    return allocated;
+  }
+
+  /** Of these, how many do not follow the one before on the host. */
+  long fragmented() {
+    return fragmented;
+  }
+
+  /** Of these, how many are compressed. */
+  long compressed() {
+    return compressed;
+  }
+
+  /**
+   * Looks at one table.
+   *
+   * @param times how many L1 tables lead to it
+   * @param active whether the active one does
+   */
+  void table(long hostOffset, int times, boolean active) throws IOException {
+    if (reader.isHole(hostOffset, g.clusterSize())) {
+      return;
+    }
+    ByteBuffer table = reader.read(hostOffset, g.clusterSize());
+    int width = extended ? 16 : 8;
+    long next = 0;
+    for (int at = 0; at < table.limit(); at += width) {
+      long word = table.getLong(at);
+      long bitmap = extended ? table.getLong(at + 8) : 0;
+      if ((word | bitmap) == 0) {
+        continue;
+      }
+      if ((word & Geometry.COMPRESSED) != 0) {
+        compressedEntry(word, bitmap, at / width, times, active);
+        continue;
+      }
+      if (standardEntry(word, bitmap, times) && active) {
+        long target = word & Geometry.OFFSET_MASK;
+        allocated++;
+        if (next != 0 && target != next) {
+          fragmented++;
+        }
+        next = target + g.clusterSize();
+      }
+    }
+  }
+
+  private void compressedEntry(long word, long bitmap, int index, int times, boolean active)
+      throws IOException {
+    long hostOffset = g.compressedOffset(word);
+    if ((word & Geometry.COPIED) != 0) {
+      findings.corruption(
+          "ERROR: coffset=0x%x: copied flag must never be set for compressed clusters", hostOffset);
+    }
+    if (g.externalData()) {
+      findings.corruption(
+          "ERROR compressed cluster %d with data file, entry=0x%x", index, word & ~Geometry.COPIED);
+      return;
+    }
+    if (bitmap != 0) {
+      findings.corruption(
+          "ERROR compressed cluster %d with non-zero subcluster allocation bitmap, entry=0x%x",
+          index, word & ~Geometry.COPIED);
+      return;
+    }
+    walk.count(hostOffset, g.compressedLength(word), times);
+    if (active) {
+      allocated++;
+      compressed++;
+      fragmented++;
+    }
+  }
+
+  /** Judges and counts an entry; says whether it keeps a host cluster. */
+  private boolean standardEntry(long word, long bitmap, int times) throws IOException {
+    if ((word & Geometry.L2_RESERVED) != 0) {
+      findings.corruption("ERROR found l2 entry with reserved bits set: %x", word);
+    }
+    boolean zero = !extended && (word & Geometry.READS_AS_ZERO) != 0;
+    if (zero && g.version() < 3) {
+      findings.corruption("ERROR: Zero cluster entry found in pre-v3 image: l2_entry=%x", word);
+    }
+    long hostOffset = word & Geometry.OFFSET_MASK;
+    if (!allocated(word, g)) {
+      if ((bitmap & LOW_HALF) != 0) {
+        findings.corruption("ERROR: Unallocated cluster has non-zero subcluster allocation map");
+      }
+      return false;
+    }
+    if ((bitmap >>> 32 & bitmap) != 0) {
+      findings.corruption(
+          "ERROR offset=%x: Allocated cluster has corrupted subcluster allocation bitmap",
+          hostOffset);
+    }
+    if (g.inCluster(hostOffset) != 0) {
+      findings.corruption(
+          "ERROR offset=%x: %s cluster is not properly aligned; L2 entry corrupted.",
+          hostOffset, zero ? "Preallocated" : "Data");
+    }
+    if (!g.externalData()) {
+      walk.count(hostOffset, g.clusterSize(), times);
+    }
+    return true;
+  }
+
+  /** Whether a standard entry keeps a host cluster. */
+  static boolean allocated(long word, Geometry g) {
+    return (word & Geometry.OFFSET_MASK) != 0
+        || (g.externalData() && (word & Geometry.COPIED) != 0);
+  }
+}

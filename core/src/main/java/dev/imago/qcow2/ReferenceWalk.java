@@ -1,0 +1,287 @@
+package dev.imago.qcow2;
+
+import dev.imago.image.ImageException;
+import dev.imago.image.ImageFormatException;
+import dev.imago.qcow2.ondisk.BitmapDirectoryEntry;
+import dev.imago.qcow2.ondisk.BitmapsExtension;
+import dev.imago.qcow2.ondisk.Geometry;
+import dev.imago.qcow2.ondisk.Header;
+import dev.imago.qcow2.ondisk.HeaderCluster;
+import dev.imago.qcow2.ondisk.LuksPointer;
+import dev.imago.qcow2.ondisk.SnapshotEntry;
+import dev.imago.storage.Storage;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+
+/**
+ * Counts every reference to every host cluster, but for those from the refcount table: header, L1
+ * and L2 tables with all they lead to, snapshots, bitmaps, the LUKS header. Reads only; whatever it
+ * meets, it goes on, and looks at each table once, however many lead to it.
+ *
+ * <p>Spec: qcow2 digest, sections 5 and 14.
+ */
+final class ReferenceWalk {
+  /** Bits of a bitmap table entry that must be 0. */
+  private static final long BITMAP_RESERVED = 0xff00_0000_0000_01feL;
+
+  private static final long MEMORY = 128L << 20;
+
+  private final Storage storage;
+  private final HeaderCluster cluster;
+  private final Header header;
+  private final Geometry g;
+  private final long fileSize;
+  private final TableReader reader;
+  private final Findings findings;
+  private final ReferenceCounts counts;
+  private final TableSet l2Tables = new TableSet();
+  private final List<Role> roles = new ArrayList<>();
+  private final L2Walk l2Walk;
+
+  /** Clusters that belong to one structure, whose references are known. */
+  record Role(String name, long firstCluster, long clusters) {}
+
+  ReferenceWalk(
+      Storage storage, HeaderCluster cluster, long fileSize, TableReader reader, Findings findings)
+      throws IOException {
+    this.storage = storage;
+    this.cluster = cluster;
+    this.header = cluster.header();
+    this.g = header.geometry();
+    this.fileSize = fileSize;
+    this.reader = reader;
+    this.findings = findings;
+    long inUse = Math.max(0, storage.allocatedBytes());
+    counts = new ReferenceCounts(g.clusters(fileSize), MEMORY + g.clusterIndex(inUse));
+    l2Walk = new L2Walk(header, this, reader, findings);
+  }
+
+  /** The counts so far. */
+  ReferenceCounts counts() {
+    return counts;
+  }
+
+  /** All L2 tables within the file. */
+  TableSet l2Tables() {
+    return l2Tables;
+  }
+
+  /** Structures that nothing else may refer to. */
+  List<Role> roles() {
+    return roles;
+  }
+
+  /** Statistics of the active L2 tables. */
+  L2Walk statistics() {
+    return l2Walk;
+  }
+
+  /**
+   * Counts everything.
+   *
+   * @param tick called for each L2 table
+   * @throws IOException if the storage fails, or the references are too many to be counted
+   */
+  void run(Runnable tick) throws IOException {
+    owned("the header", 0, g.clusterSize());
+    long l1Bytes = header.l1Size() * Geometry.ENTRY_BYTES;
+    if (owned("the active L1 table", header.l1TableOffset(), l1Bytes)) {
+      reader.words(
+          header.l1TableOffset(), header.l1Size(), (index, word) -> l1Entry(word, 1, true));
+    }
+    snapshots();
+    bitmaps();
+    LuksPointer luks = cluster.luks().orElse(null);
+    if (luks != null) {
+      owned("the LUKS header", luks.offset(), luks.length());
+    }
+    if (l2Tables.size() > TableSet.MAX_TABLES) {
+      findings.error("ERROR more than %d L2 tables; not all were checked", TableSet.MAX_TABLES);
+    }
+    l2Tables.forEach((hostOffset, times, active) -> counts.add(g.clusterIndex(hostOffset), times));
+    l2Tables.forEach(
+        (hostOffset, times, active) -> {
+          l2Walk.table(hostOffset, times, active);
+          tick.run();
+        });
+  }
+
+  /** Counts a structure that nobody else may use; false if it is not in the file. */
+  boolean owned(String name, long hostOffset, long bytes) throws IOException {
+    if (!count(hostOffset, bytes, 1)) {
+      return false;
+    }
+    if (bytes > 0) {
+      long first = g.clusterIndex(hostOffset);
+      roles.add(new Role(name, first, g.clusterIndex(hostOffset + bytes - 1) - first + 1));
+    }
+    return true;
+  }
+
+  /**
+   * Counts {@code times} references to each cluster of a range.
+   *
+   * @return false, after a finding, if the range goes a whole cluster or more past the file's end
+   */
+  boolean count(long hostOffset, long bytes, int times) throws IOException {
+    if (bytes <= 0) {
+      return true;
+    }
+    if (!inFile(hostOffset, bytes)) {
+      return false;
+    }
+    long last = g.clusterIndex(hostOffset + bytes - 1);
+    for (long i = g.clusterIndex(hostOffset); i <= last; i++) {
+      counts.add(i, times);
+    }
+    return true;
+  }
+
+  private boolean inFile(long hostOffset, long bytes) {
+    if (hostOffset + bytes - fileSize >= g.clusterSize()) {
+      findings.corruption(
+          "ERROR: counting reference for region exceeding the end of the file by one cluster or"
+              + " more: offset 0x%x size 0x%x",
+          hostOffset, bytes);
+      return false;
+    }
+    return true;
+  }
+
+  private void l1Entry(long word, int times, boolean active) {
+    if ((word & Geometry.L1_RESERVED) != 0) {
+      findings.corruption("ERROR found L1 entry with reserved bits set: %x", word);
+    }
+    long hostOffset = word & Geometry.OFFSET_MASK;
+    if (hostOffset == 0) {
+      return;
+    }
+    if (g.inCluster(hostOffset) != 0) {
+      findings.corruption(
+          "ERROR l2_offset=%x: Table is not cluster aligned; L1 entry corrupted", hostOffset);
+    } else if (inFile(hostOffset, g.clusterSize())) {
+      l2Tables.add(hostOffset, times, active);
+    }
+  }
+
+  private void snapshots() throws IOException {
+    if (header.snapshotCount() == 0) {
+      return;
+    }
+    SharedRanges entries = new SharedRanges();
+    SharedRanges clusters = new SharedRanges();
+    long[] next = {header.snapshotsOffset(), 0};
+    try {
+      SnapshotTable.read(
+          storage,
+          header,
+          (entry, at) -> {
+            next[0] = at + entry.length();
+            snapshot(entry, next[1]++, entries, clusters);
+          });
+    } catch (ImageFormatException e) {
+      findings.error("ERROR failed to read the snapshot table: entry %d: %s", next[1], e.problem());
+    }
+    owned("the snapshot table", header.snapshotsOffset(), next[0] - header.snapshotsOffset());
+    clusters.forEach(
+        (start, length, times) -> {
+          count(start, length, times);
+          long first = g.clusterIndex(start);
+          roles.add(new Role("a snapshot's L1 table", first, g.clusterIndex(length)));
+        });
+    entries.forEach(
+        (start, length, times) ->
+            reader.words(start, length / 8, (index, word) -> l1Entry(word, times, false)));
+  }
+
+  private void snapshot(
+      SnapshotEntry entry, long number, SharedRanges entries, SharedRanges clusters) {
+    if (entry.incomplete(header.version())) {
+      findings.corruption("ERROR snapshot table entry %d is incomplete", number);
+    }
+    if (g.inCluster(entry.l1TableOffset()) != 0 || entry.l1TableOffset() < 0) {
+      findings.corruption(
+          "ERROR snapshot %s (%s) l1_offset=0x%x: L1 table is not cluster aligned;"
+              + " snapshot table entry corrupted",
+          entry.id(), entry.name(), entry.l1TableOffset());
+      return;
+    }
+    if (entry.l1Size() > Geometry.MAX_L1_ENTRIES) {
+      findings.corruption(
+          "ERROR snapshot %s (%s) l1_size=0x%x: L1 table is too large;"
+              + " snapshot table entry corrupted",
+          entry.id(), entry.name(), entry.l1Size());
+      return;
+    }
+    long bytes = entry.l1Size() * Geometry.ENTRY_BYTES;
+    if (bytes > 0 && inFile(entry.l1TableOffset(), bytes)) {
+      entries.add(entry.l1TableOffset(), bytes);
+      clusters.add(entry.l1TableOffset(), g.clusterOffset(g.clusters(bytes)));
+    }
+  }
+
+  private void bitmaps() throws IOException {
+    BitmapsExtension extension = cluster.bitmaps().orElse(null);
+    if (extension == null) {
+      return;
+    }
+    owned("the bitmap directory", extension.directoryOffset(), extension.directorySize());
+    List<BitmapDirectoryEntry> directory;
+    try {
+      directory = Qcow2Info.readBitmapDirectory(storage, cluster, extension);
+    } catch (ImageException e) {
+      findings.corruption("ERROR failed to read the bitmap directory: %s", e.problem());
+      return;
+    }
+    SharedRanges entries = new SharedRanges();
+    SharedRanges clusters = new SharedRanges();
+    for (BitmapDirectoryEntry entry : directory) {
+      long bytes = entry.tableSize() * Geometry.ENTRY_BYTES;
+      if (bytes > 0 && inFile(entry.tableOffset(), bytes)) {
+        entries.add(entry.tableOffset(), bytes);
+        clusters.add(entry.tableOffset(), g.clusterOffset(g.clusters(bytes)));
+      }
+    }
+    clusters.forEach(
+        (start, length, times) -> {
+          count(start, length, times);
+          roles.add(new Role("a bitmap table", g.clusterIndex(start), g.clusterIndex(length)));
+        });
+    entries.forEach(
+        (start, length, times) ->
+            reader.words(start, length / 8, (index, word) -> bitmapEntry(word, times)));
+  }
+
+  private void bitmapEntry(long word, int times) throws IOException {
+    long hostOffset = word & Geometry.OFFSET_MASK;
+    boolean bad = hostOffset != 0 && ((word & 1) != 0 || g.inCluster(hostOffset) != 0);
+    if (bad || (word & BITMAP_RESERVED) != 0) {
+      findings.corruption("ERROR bitmap table entry %x is corrupted", word);
+    } else if (hostOffset != 0) {
+      count(hostOffset, g.clusterSize(), times);
+    }
+  }
+
+  /** Numbers of clusters that have more references than their structure has by itself. */
+  Set<Long> overlaps() throws IOException {
+    Set<Long> found = new HashSet<>();
+    for (Role role : roles) {
+      for (long i = 0; i < role.clusters() && found.size() < Findings.MAX_OVERLAPS; i++) {
+        if (counts.get(role.firstCluster() + i) != 1) {
+          found.add(role.firstCluster() + i);
+        }
+      }
+    }
+    l2Tables.forEach(
+        (hostOffset, times, active) -> {
+          long number = g.clusterIndex(hostOffset);
+          if (counts.get(number) != times && found.size() < Findings.MAX_OVERLAPS) {
+            found.add(number);
+          }
+        });
+    return found;
+  }
+}
