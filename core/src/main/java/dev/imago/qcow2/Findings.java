@@ -32,6 +32,8 @@ final class Findings {
     line(format, arguments);
   }
 
+  // Formatted only while lines are kept: a bad image has millions of findings.
+  @SuppressWarnings("AnnotateFormatMethod")
   private void line(String format, Object... arguments) {
     if (lines.size() < CheckResult.MAX_FINDINGS) {
       lines.add(format.formatted(arguments));

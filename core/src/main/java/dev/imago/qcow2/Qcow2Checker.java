@@ -205,23 +205,20 @@ final class Qcow2Checker {
 
   private void differs(long number, long stored, int counted) throws IOException {
     overlaps.remove(number);
-    long most = g.maxRefcount();
-    if (Long.compareUnsigned(counted, most) > 0) {
+    boolean overflow = Long.compareUnsigned(counted, g.maxRefcount()) > 0;
+    if (overflow) {
       findings.corruption("ERROR: overflow cluster offset=0x%x", g.clusterOffset(number));
-      if (stored == most) {
-        counts.set(number, (int) Math.clamp(stored, 0, Integer.MAX_VALUE));
-        return;
-      }
     }
     if (Long.compareUnsigned(stored, counted) > 0) {
       findings.leak(
           "Leaked cluster %d refcount=%s reference=%d",
           number, Long.toUnsignedString(stored), counted);
-    } else {
+    } else if (!overflow || stored != g.maxRefcount()) {
       findings.corruption("ERROR cluster %d refcount=%d reference=%d", number, stored, counted);
     }
     if (counted != 0) {
-      counts.set(number, stored < 0 ? Integer.MAX_VALUE : Math.clamp(stored, 0, Integer.MAX_VALUE));
+      boolean huge = stored < 0 || stored > Integer.MAX_VALUE;
+      counts.set(number, huge ? Integer.MAX_VALUE : (int) stored);
     }
   }
 
