@@ -86,7 +86,7 @@ final class Qcow2Checker {
       }
       checkCopiedFlags();
     } catch (ReferenceCounts.TooScatteredException e) {
-      findings.error("ERROR %s", e.getMessage());
+      findings.error("ERROR %s", e.problem());
     }
     ticker.end();
     return new CheckResult(

@@ -34,8 +34,16 @@ final class ReferenceCounts {
   static final class TooScatteredException extends IOException {
     private static final long serialVersionUID = 1L;
 
+    private final long budget;
+
     private TooScatteredException(long budget) {
-      super("references are too scattered to be counted in %d MiB".formatted(budget >> 20));
+      super("references are too scattered to be counted");
+      this.budget = budget;
+    }
+
+    /** What is wrong, in words. */
+    String problem() {
+      return "references are too scattered to be counted in %d MiB".formatted(budget >> 20);
     }
   }
 
