@@ -65,7 +65,7 @@ class ReadmeTest {
 
     run(
         System.getProperty("java.home") + "/bin/java",
-        "--enable-native-access=dev.imago",
+        "--enable-native-access=dev.imago,com.github.luben.zstd_jni",
         "--module-path",
         modules,
         "--add-modules",
