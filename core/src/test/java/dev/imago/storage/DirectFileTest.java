@@ -22,7 +22,8 @@ import org.junit.jupiter.api.io.TempDir;
 class DirectFileTest {
   private static final Options DIRECT = Options.readWrite().withDirect(true);
 
-  @TempDir(factory = InTarget.class) private Path folder;
+  @TempDir(factory = InTarget.class)
+  private Path folder;
 
   @Test
   void writersOfOneBlockDoNotLoseEachOthersBytes() throws Exception {

@@ -120,8 +120,7 @@ class FileStorageInterruptTest {
             stop.set(true);
           };
       Threads.runAll(
-          Thread.ofPlatform(),
-          List.of(interrupter, () -> Threads.runAll(builder, bodies)));
+          Thread.ofPlatform(), List.of(interrupter, () -> Threads.runAll(builder, bodies)));
 
       assertThat(seen.get()).isEqualTo(interrupts);
       assertThat(storage.size()).isEqualTo((long) workers * PIECE);

@@ -85,8 +85,7 @@ class FileStorageLocksTest {
 
   @ParameterizedTest
   @CsvSource({"true,true", "true,false", "false,true", "false,false"})
-  void twoOfOneProcessFollowTheSameRules(boolean firstCalls, boolean secondCalls)
-      throws Exception {
+  void twoOfOneProcessFollowTheSameRules(boolean firstCalls, boolean secondCalls) throws Exception {
     try (var _ = FileStorage.open(file, writer(firstCalls))) {
       assertRefused(() -> FileStorage.open(file, writer(secondCalls)), "\"write\"");
       assertRefused(() -> FileStorage.open(file, reader(secondCalls)), "shared \"write\"");
@@ -165,8 +164,7 @@ class FileStorageLocksTest {
   void theMessageNamesTheFileAndTheLock() throws Exception {
     try (var _ = FileStorage.open(file, writer(true))) {
       assertThatThrownBy(() -> FileStorage.open(file, reader(true)))
-          .hasMessage(
-              file + ": failed to get shared \"write\" lock: another process is using it");
+          .hasMessage(file + ": failed to get shared \"write\" lock: another process is using it");
     }
   }
 

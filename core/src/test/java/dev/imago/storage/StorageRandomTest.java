@@ -19,7 +19,8 @@ class StorageRandomTest {
   private static final int LARGEST = 600_000;
   private static final int ROUNDS = 1000;
 
-  @TempDir(factory = InTarget.class) private Path folder;
+  @TempDir(factory = InTarget.class)
+  private Path folder;
 
   @ParameterizedTest
   @EnumSource
@@ -198,8 +199,7 @@ class StorageRandomTest {
     }
 
     private void zero(Storage storage, int at, int length) throws Exception {
-      storage.writeZeroes(
-          at, length, random.nextBoolean() ? ZeroMode.SPARSE : ZeroMode.ALLOCATED);
+      storage.writeZeroes(at, length, random.nextBoolean() ? ZeroMode.SPARSE : ZeroMode.ALLOCATED);
       Arrays.fill(bytes, at, at + length, (byte) 0);
       grow(at, length);
     }
