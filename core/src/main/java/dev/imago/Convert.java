@@ -25,7 +25,7 @@ public final class Convert {
 
   private final List<Image> sources;
   private int sparseSize = 4096;
-  private int parallelism = 2;
+  private int parallelism = Math.clamp(Runtime.getRuntime().availableProcessors(), 1, 4);
   private boolean keepBacking;
   private boolean targetIsZero;
   private boolean direct;
@@ -68,7 +68,10 @@ public final class Convert {
     return copy;
   }
 
-  /** How many threads copy, 1 to 64; 1 uses the caller's alone. */
+  /**
+   * How many threads copy, 1 to 64; 1 uses the caller's alone. As many as there are processors, but
+   * 4 at most, unless said.
+   */
   public Convert parallelism(int parallelism) {
     if (parallelism < 1 || parallelism > 64) {
       throw new IllegalArgumentException("parallelism " + parallelism);
