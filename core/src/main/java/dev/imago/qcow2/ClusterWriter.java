@@ -289,6 +289,22 @@ final class ClusterWriter {
     }
   }
 
+  /**
+   * Gives back a place that is not linked, though somebody may have written there. A data file that
+   * is also a raw image must go on showing the zeroes that the guest sees.
+   */
+  void abandon(Place place) throws IOException {
+    if (place.taken() != null) {
+      metadata.allocator.giveBack(place.taken().firstCluster(), place.taken().count());
+    } else if (metadata.rawData) {
+      data.writeZeroes(
+          place.hostOffset(),
+          geometry.clusterOffset(place.clusters()),
+          Storage.ZeroMode.SPARSE);
+      metadata.durability.dataWritten();
+    }
+  }
+
   /** Undoes {@link #place} after a failure. */
   void giveBack(Place place, Exception reason) {
     if (place.taken() != null) {

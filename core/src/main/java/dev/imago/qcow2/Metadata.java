@@ -100,6 +100,16 @@ final class Metadata {
     return size;
   }
 
+  /** Sets the size in memory alone. Only while no request is under way. */
+  void setSizeInMemory(long newSize) {
+    lock.lock();
+    try {
+      size = newSize;
+    } finally {
+      lock.unlock();
+    }
+  }
+
   /** Sets the size in memory and with the next flush. Only while no request is under way. */
   void setSize(long newSize) {
     lock.lock();

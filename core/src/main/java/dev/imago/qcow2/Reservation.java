@@ -75,8 +75,8 @@ final class Reservation implements WritableRun {
     }
     open = false;
     try {
-      if (!committed && place != null && place.taken() != null) {
-        metadata.allocator.giveBack(place.taken().firstCluster(), place.taken().count());
+      if (!committed && place != null) {
+        writer.abandon(place);
       }
     } finally {
       if (claim != null) {

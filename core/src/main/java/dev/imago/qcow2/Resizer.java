@@ -75,8 +75,15 @@ final class Resizer {
     if (metadata.rawData) {
       metadata.data.resize(newSize, preallocation);
     }
+    // Nobody may find the new size on the disk, not even after an eviction, with the part uncleared.
+    metadata.setSizeInMemory(newSize);
+    try {
+      clearNewPart(oldSize, newSize);
+    } catch (IOException | RuntimeException e) {
+      metadata.setSizeInMemory(oldSize);
+      throw e;
+    }
     metadata.setSize(newSize);
-    clearNewPart(oldSize, newSize);
     if (preallocation != Preallocation.OFF) {
       preallocate(oldSize, newSize, preallocation);
     }
