@@ -298,9 +298,7 @@ final class ClusterWriter {
       metadata.allocator.giveBack(place.taken().firstCluster(), place.taken().count());
     } else if (metadata.rawData) {
       data.writeZeroes(
-          place.hostOffset(),
-          geometry.clusterOffset(place.clusters()),
-          Storage.ZeroMode.SPARSE);
+          place.hostOffset(), geometry.clusterOffset(place.clusters()), Storage.ZeroMode.SPARSE);
       metadata.durability.dataWritten();
     }
   }

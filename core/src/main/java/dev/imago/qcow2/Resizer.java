@@ -75,7 +75,8 @@ final class Resizer {
     if (metadata.rawData) {
       metadata.data.resize(newSize, preallocation);
     }
-    // Nobody may find the new size on the disk, not even after an eviction, with the part uncleared.
+    // Nobody may find the new size on the disk, not even after an eviction, with the part
+    // uncleared.
     metadata.setSizeInMemory(newSize);
     try {
       clearNewPart(oldSize, newSize);
