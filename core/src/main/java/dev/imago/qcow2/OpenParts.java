@@ -112,11 +112,8 @@ record OpenParts(
     if (!header.dirty()) {
       return cluster;
     }
-    throw new UnsupportedFeatureException(
-        storage.name(),
-        Header.AT_INCOMPATIBLE,
-        "incompatible_features",
-        "the dirty bit is set; its refcounts must be rebuilt before it is written");
+    RefcountRebuild.run(storage);
+    return HeaderReader.read(storage);
   }
 
   private static Storage openData(
