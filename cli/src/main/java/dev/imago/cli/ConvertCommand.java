@@ -5,6 +5,7 @@ import dev.imago.ConvertException;
 import dev.imago.CreateOptions;
 import dev.imago.Images;
 import dev.imago.image.Image;
+import dev.imago.image.References;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -204,6 +205,7 @@ final class ConvertCommand {
             .direct(mode.direct())
             .sync(mode.sync())
             .keepBacking(backing != null)
+            .references(References.anywhere())
             .progress(progress);
     if (parallelism > 0) {
       convert = convert.parallelism(parallelism);
