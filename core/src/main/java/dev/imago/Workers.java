@@ -42,12 +42,20 @@ final class Workers {
     } finally {
       workers.awaitAll(others);
     }
-    switch (workers.failure.get()) {
-      case null -> {}
-      case IOException e -> throw e;
-      case RuntimeException e -> throw e;
-      case Error e -> throw e;
-      case Throwable e -> throw new IllegalStateException(e);
+    // Not a switch over types: the JVM spins a class for it when it first meets one (5 ms and
+    // more).
+    Throwable failure = workers.failure.get();
+    if (failure instanceof IOException e) {
+      throw e;
+    }
+    if (failure instanceof RuntimeException e) {
+      throw e;
+    }
+    if (failure instanceof Error e) {
+      throw e;
+    }
+    if (failure != null) {
+      throw new IllegalStateException(failure);
     }
   }
 

@@ -22,34 +22,24 @@ final class MapSource {
   MapEntry at(long guestOffset, long maxLength) throws IOException {
     Extent extent = image.resolve(guestOffset, maxLength);
     long length = extent.length();
-    return switch (extent.mapping()) {
-      case Mapping.Data data -> data(extent, data);
-      case Mapping.Encoded _ ->
-          new MapEntry(guestOffset, length, extent.depth(), true, false, true, -1, "");
-      case Mapping.Zero zero ->
-          new MapEntry(
-              guestOffset,
-              length,
-              extent.depth(),
-              true,
-              true,
-              false,
-              zero.preallocatedHostOffset(),
-              "");
-      case Mapping.Unallocated _, Mapping.Backing _, Mapping.End _ -> {
-        // Behind the end of a shorter backing image it is the layer above that has the zeroes.
-        boolean behind = extent.depth() > 0 && guestOffset >= extent.layer().size();
-        yield new MapEntry(
-            guestOffset,
-            length,
-            behind ? extent.depth() - 1 : extent.depth(),
-            false,
-            true,
-            false,
-            -1,
-            "");
-      }
-    };
+    int depth = extent.depth();
+    Mapping mapping = extent.mapping();
+    // Not a switch over types: the JVM spins a class for it when it first meets one (5 ms and
+    // more).
+    if (mapping instanceof Mapping.Data data) {
+      return data(extent, data);
+    }
+    if (mapping instanceof Mapping.Encoded) {
+      return new MapEntry(guestOffset, length, depth, true, false, true, -1, "");
+    }
+    if (mapping instanceof Mapping.Zero zero) {
+      long reserved = zero.preallocatedHostOffset();
+      return new MapEntry(guestOffset, length, depth, true, true, false, reserved, "");
+    }
+    // Behind the end of a shorter backing image it is the layer above that has the zeroes.
+    boolean behind = depth > 0 && guestOffset >= extent.layer().size();
+    return new MapEntry(
+        guestOffset, length, behind ? depth - 1 : depth, false, true, false, -1, "");
   }
 
   private MapEntry data(Extent extent, Mapping.Data data) throws IOException {

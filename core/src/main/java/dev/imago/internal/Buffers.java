@@ -10,9 +10,10 @@ import java.util.concurrent.atomic.AtomicReferenceArray;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A pool of page-aligned direct buffers, for bouncing and for copying. They do not count towards
- * {@code -XX:MaxDirectMemorySize}. The pool keeps at most 8 buffers of each power of two from 4 KiB
- * to 4 MiB; beyond that a buffer is made, and collected as garbage after its release.
+ * A pool of page-aligned direct buffers, for bouncing and for copying. Those above 64 KiB do not
+ * count towards {@code -XX:MaxDirectMemorySize}. The pool keeps at most 8 buffers of each power of
+ * two from 4 KiB to 4 MiB; beyond that a buffer is made, and collected as garbage after its
+ * release.
  *
  * <p>Safe for all threads; a buffer may be released by another thread than the one that took it.
  */
@@ -24,6 +25,10 @@ public final class Buffers {
   private static final int SMALLEST_BITS = 12;
   private static final int LARGEST_BITS = 22;
   private static final int KEPT = 8;
+
+  /** Up to this size no arena is used: the first one in a JVM costs 10 ms of start-up. */
+  private static final int SMALL = 64 * 1024;
+
   private static final Shelf[] SHELVES = new Shelf[LARGEST_BITS - SMALLEST_BITS + 1];
 
   static {
@@ -42,13 +47,13 @@ public final class Buffers {
   public static Lease take(int size) {
     int bits = Math.max(SMALLEST_BITS, 32 - Integer.numberOfLeadingZeros(size - 1));
     if (bits > LARGEST_BITS) {
-      return new Lease(allocate(Arena.ofAuto(), size), null, size);
+      return new Lease(allocate(size, false), null, size);
     }
     Shelf shelf = SHELVES[bits - SMALLEST_BITS];
     ByteBuffer kept = shelf.take();
     return kept != null
         ? new Lease(kept, shelf, size)
-        : new Lease(allocate(Arena.ofAuto(), shelf.size), null, size);
+        : new Lease(allocate(shelf.size, false), null, size);
   }
 
   /** Fills a buffer with zeroes from its position to its limit, and moves the position there. */
@@ -71,7 +76,11 @@ public final class Buffers {
     return zeroes.limit((int) Math.min(length, zeroes.capacity()));
   }
 
-  private static ByteBuffer allocate(Arena arena, int size) {
+  private static ByteBuffer allocate(int size, boolean forEver) {
+    if (size <= SMALL) {
+      return ByteBuffer.allocateDirect(size + ALIGNMENT).alignedSlice(ALIGNMENT).slice(0, size);
+    }
+    Arena arena = forEver ? Arena.global() : Arena.ofAuto();
     return arena.allocate(size, ALIGNMENT).asByteBuffer();
   }
 
@@ -125,7 +134,7 @@ public final class Buffers {
       }
       // Never freed, but never more than KEPT of them.
       boolean more = made.get() < KEPT && made.getAndIncrement() < KEPT;
-      return more ? allocate(Arena.global(), size) : null;
+      return more ? allocate(size, true) : null;
     }
 
     void giveBack(ByteBuffer buffer) {
@@ -138,6 +147,6 @@ public final class Buffers {
   }
 
   private static final class Zeroes {
-    static final ByteBuffer BUFFER = allocate(Arena.global(), 256 * 1024).asReadOnlyBuffer();
+    static final ByteBuffer BUFFER = allocate(256 * 1024, true).asReadOnlyBuffer();
   }
 }

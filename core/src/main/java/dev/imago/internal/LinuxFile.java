@@ -1,13 +1,9 @@
 package dev.imago.internal;
 
-import java.lang.foreign.Arena;
-import java.lang.foreign.FunctionDescriptor;
-import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
-import java.lang.invoke.MethodHandle;
 import java.lang.ref.Reference;
 import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.charset.Charset;
 import java.util.Locale;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -21,8 +17,8 @@ import org.jspecify.annotations.Nullable;
  * thread's interrupt status has no meaning here. The calls block and pin a virtual thread to its
  * carrier.
  *
- * <p>All go through one downcall to {@code syscall(2)}: linking a function costs more than 10 ms of
- * start-up, for each signature anew. It is linked by the first call.
+ * <p>All go through one function ({@link Syscall}): linking one costs more than 10 ms of start-up,
+ * for each signature anew.
  */
 public final class LinuxFile {
 
@@ -123,11 +119,8 @@ public final class LinuxFile {
 
   /** Opens {@code path}, always with O_CLOEXEC; {@code mode} is for a file made by this call. */
   public static Opened open(String path, int flags, int mode) {
-    try (Arena arena = Arena.ofConfined()) {
-      MemorySegment name = cString(arena, path);
-      long r = call(OPENAT, AT_FDCWD, name, flags | CLOEXEC, mode, 0, 0);
-      return r < 0 ? new Opened.Failed((int) -r) : new Opened.File(new LinuxFile((int) r));
-    }
+    long r = Syscall.call(OPENAT, AT_FDCWD, cString(path), flags | CLOEXEC, mode, 0, 0);
+    return r < 0 ? new Opened.Failed((int) -r) : new Opened.File(new LinuxFile((int) r));
   }
 
   /** Opens the file of this descriptor once more, with other flags, wherever its name is now. */
@@ -159,9 +152,7 @@ public final class LinuxFile {
 
   /** Describes the file at {@code path}, after symbolic links; null if that fails. */
   public static @Nullable Stat stat(String path) {
-    try (Arena arena = Arena.ofConfined()) {
-      return statx(AT_FDCWD, cString(arena, path), 0);
-    }
+    return statx(AT_FDCWD, cString(path), 0);
   }
 
   /** Describes this file; null if the kernel refuses. */
@@ -169,29 +160,32 @@ public final class LinuxFile {
     if (!enter()) {
       return null;
     }
-    try (Arena arena = Arena.ofConfined()) {
-      return statx(fd, arena.allocate(1), AT_EMPTY_PATH);
+    try {
+      return statx(fd, cString(""), AT_EMPTY_PATH);
     } finally {
       leave();
     }
   }
 
   private static @Nullable Stat statx(int at, MemorySegment name, int flags) {
-    MemorySegment out = Scratch.get().memory;
-    long r = call(STATX, at, name, flags, STATX_BASIC_STATS | STATX_DIOALIGN, out.address(), 0);
+    Scratch scratch = Scratch.get();
+    long out = scratch.segment.address();
+    long mask = STATX_BASIC_STATS | STATX_DIOALIGN;
+    long r = Syscall.call(STATX, at, name, flags, mask, out, 0);
     if (r < 0) {
       return null;
     }
-    boolean dio = (out.get(ValueLayout.JAVA_INT, 0) & STATX_DIOALIGN) != 0;
+    ByteBuffer stat = scratch.memory;
+    boolean dio = (stat.getInt(0) & STATX_DIOALIGN) != 0;
     return new Stat(
-        Short.toUnsignedInt(out.get(ValueLayout.JAVA_SHORT, 28)),
-        out.get(ValueLayout.JAVA_INT, 136),
-        out.get(ValueLayout.JAVA_INT, 140),
-        out.get(ValueLayout.JAVA_LONG, 32),
-        out.get(ValueLayout.JAVA_LONG, 40),
-        out.get(ValueLayout.JAVA_LONG, 48),
-        dio ? out.get(ValueLayout.JAVA_INT, 152) : -1,
-        dio ? out.get(ValueLayout.JAVA_INT, 156) : -1);
+        Short.toUnsignedInt(stat.getShort(28)),
+        stat.getInt(136),
+        stat.getInt(140),
+        stat.getLong(32),
+        stat.getLong(40),
+        stat.getLong(48),
+        dio ? stat.getInt(152) : -1,
+        dio ? stat.getInt(156) : -1);
   }
 
   /** pread: bytes read into the memory, 0 at the end of the file. */
@@ -215,18 +209,18 @@ public final class LinuxFile {
   }
 
   private long vectored(int number, ByteBuffer[] buffers, long offset) {
-    MemorySegment vectors = Scratch.get().memory;
+    Scratch scratch = Scratch.get();
     int count = 0;
     for (ByteBuffer buffer : buffers) {
       if (buffer.hasRemaining()) {
-        vector(vectors, count++, MemorySegment.ofBuffer(buffer));
+        vector(scratch.memory, count++, MemorySegment.ofBuffer(buffer));
         if (count == MAX_VECTORS) {
           break;
         }
       }
     }
     try {
-      return onFd(number, vectors, count, offset, 0, 0);
+      return onFd(number, scratch.segment, count, offset, 0, 0);
     } finally {
       Reference.reachabilityFence(buffers);
     }
@@ -234,18 +228,17 @@ public final class LinuxFile {
 
   /** preadv2 with RWF_NOWAIT: -EAGAIN if a device would have to be waited for. */
   public long readNow(MemorySegment dst, long offset) {
-    MemorySegment vectors = Scratch.get().memory;
-    vector(vectors, 0, dst);
+    Scratch scratch = Scratch.get();
+    vector(scratch.memory, 0, dst);
     try {
-      return onFd(PREADV2, vectors, 1, offset, 0, RWF_NOWAIT);
+      return onFd(PREADV2, scratch.segment, 1, offset, 0, RWF_NOWAIT);
     } finally {
       Reference.reachabilityFence(dst);
     }
   }
 
-  private static void vector(MemorySegment vectors, int i, MemorySegment memory) {
-    vectors.set(ValueLayout.JAVA_LONG, i * 16L, memory.address());
-    vectors.set(ValueLayout.JAVA_LONG, i * 16L + 8, memory.byteSize());
+  private static void vector(ByteBuffer vectors, int i, MemorySegment memory) {
+    vectors.putLong(i * 16, memory.address()).putLong(i * 16 + 8, memory.byteSize());
   }
 
   /** lseek. */
@@ -281,15 +274,16 @@ public final class LinuxFile {
   /** Whether somebody else holds any lock on this byte: 1 or 0. */
   public long lockedByOthers(long at) {
     long r = fcntl(F_OFD_GETLK, F_WRLCK, at);
-    return r < 0 ? r : Scratch.get().memory.get(ValueLayout.JAVA_SHORT, 0) == F_UNLCK ? 0 : 1;
+    return r < 0 ? r : Scratch.get().memory.getShort(0) == F_UNLCK ? 0 : 1;
   }
 
   private long fcntl(int command, short type, long at) {
-    MemorySegment flock = Scratch.get().memory.asSlice(0, 32).fill((byte) 0);
-    flock.set(ValueLayout.JAVA_SHORT, 0, type);
-    flock.set(ValueLayout.JAVA_LONG, 8, at);
-    flock.set(ValueLayout.JAVA_LONG, 16, 1);
-    return onFd(FCNTL, MemorySegment.ofAddress(command), flock.address(), 0, 0, 0);
+    Scratch scratch = Scratch.get();
+    // struct flock: type, whence, start, length, process.
+    scratch.memory.putLong(0, 0).putLong(24, 0);
+    scratch.memory.putShort(0, type).putLong(8, at).putLong(16, 1);
+    long flock = scratch.segment.address();
+    return onFd(FCNTL, MemorySegment.ofAddress(command), flock, 0, 0, 0);
   }
 
   /**
@@ -313,7 +307,7 @@ public final class LinuxFile {
     if (interrupted) {
       Thread.currentThread().interrupt();
     }
-    return call(CLOSE, fd, MemorySegment.NULL, 0, 0, 0, 0);
+    return Syscall.call(CLOSE, fd, MemorySegment.NULL, 0, 0, 0, 0);
   }
 
   private boolean enter() {
@@ -337,68 +331,32 @@ public final class LinuxFile {
       return -EBADF;
     }
     try {
-      return call(number, fd, a, b, c, d, e);
+      return Syscall.call(number, fd, a, b, c, d, e);
     } finally {
       leave();
     }
   }
 
-  private static MemorySegment cString(Arena arena, String path) {
+  private static MemorySegment cString(String path) {
     Charset fileNames = Charset.forName(System.getProperty("sun.jnu.encoding", "UTF-8"));
     byte[] bytes = path.getBytes(fileNames);
-    MemorySegment string = arena.allocate(bytes.length + 1L);
-    MemorySegment.copy(bytes, 0, string, ValueLayout.JAVA_BYTE, 0, bytes.length);
-    return string;
+    return MemorySegment.ofBuffer(
+        ByteBuffer.allocateDirect(bytes.length + 1).put(bytes).put((byte) 0).flip());
   }
 
-  private static long call(int number, int fd, MemorySegment a, long b, long c, long d, long e) {
-    MemorySegment errno = Scratch.get().errno;
-    long r;
-    try {
-      r = (long) Syscall.HANDLE.invokeExact(errno, (long) number, (long) fd, a, b, c, d, e);
-    } catch (RuntimeException | Error x) {
-      throw x;
-    } catch (Throwable x) {
-      throw new AssertionError(x);
-    }
-    return r == -1 ? -errno.get(ValueLayout.JAVA_INT, 0) : r;
-  }
-
-  /** The memory in which one thread and the kernel hand each other their structures. */
+  /**
+   * The memory in which one thread and the kernel hand each other their structures. A buffer,
+   * because a segment's accessors make the JVM spin classes at start-up.
+   */
   private static final class Scratch {
     private static final ThreadLocal<Scratch> OF_THREAD = ThreadLocal.withInitial(Scratch::new);
 
-    private final MemorySegment errno;
-    private final MemorySegment memory;
-
-    private Scratch() {
-      Arena arena = Arena.ofAuto();
-      errno = arena.allocate(Linker.Option.captureStateLayout());
-      memory = arena.allocate(MAX_VECTORS * 16L, 8);
-    }
+    private final ByteBuffer memory =
+        ByteBuffer.allocateDirect(MAX_VECTORS * 16).order(ByteOrder.nativeOrder());
+    private final MemorySegment segment = MemorySegment.ofBuffer(memory);
 
     static Scratch get() {
       return OF_THREAD.get();
     }
-  }
-
-  /** Linked when first used. */
-  private static final class Syscall {
-    @SuppressWarnings("restricted")
-    static final MethodHandle HANDLE =
-        Linker.nativeLinker()
-            .downcallHandle(
-                Linker.nativeLinker().defaultLookup().findOrThrow("syscall"),
-                FunctionDescriptor.of(
-                    ValueLayout.JAVA_LONG,
-                    ValueLayout.JAVA_LONG,
-                    ValueLayout.JAVA_LONG,
-                    ValueLayout.ADDRESS,
-                    ValueLayout.JAVA_LONG,
-                    ValueLayout.JAVA_LONG,
-                    ValueLayout.JAVA_LONG,
-                    ValueLayout.JAVA_LONG),
-                Linker.Option.firstVariadicArg(1),
-                Linker.Option.captureCallState("errno"));
   }
 }

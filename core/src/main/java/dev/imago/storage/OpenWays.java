@@ -22,6 +22,17 @@ final class OpenWays {
    */
   record Key(long device, long inode) {
 
+    // By hand: the JVM would spin classes for them, which shows in the start-up of short commands.
+    @Override
+    public boolean equals(@Nullable Object other) {
+      return other instanceof Key key && device == key.device && inode == key.inode;
+    }
+
+    @Override
+    public int hashCode() {
+      return 31 * Long.hashCode(inode) + Long.hashCode(device);
+    }
+
     /** With the two parts of the device number put together as the C library does. */
     static Key of(LinuxFile.Stat stat) {
       long major = stat.deviceMajor();

@@ -1,0 +1,8 @@
+package dev.imago.bench;
+
+/** Does nothing: what is left is the price of a JVM. */
+final class Empty {
+  private Empty() {}
+
+  public static void main(String[] args) {}
+}

@@ -1,0 +1,195 @@
+package dev.imago.bench;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.Random;
+import java.util.SplittableRandom;
+
+/** Makes the images that the cases work on, with QEMU's own tools: once, when first asked for. */
+final class Inputs {
+  private static final int CLUSTER = 64 << 10;
+  private static final long MIB = 1 << 20;
+  private static final long GIB = 1 << 30;
+
+  private final Path folder;
+  private final boolean quick;
+
+  Inputs(Path folder, boolean quick) {
+    this.folder = folder;
+    this.quick = quick;
+  }
+
+  /** Bytes of the images that are full of random data. */
+  long dataBytes() {
+    return quick ? 64 * MIB : 2 * GIB;
+  }
+
+  /** Runs of data in the fragmented image, a hole behind each. */
+  int runs() {
+    return quick ? 1600 : 16_000;
+  }
+
+  /** Guest bytes that have a cluster in the image in use. */
+  long usedBytes() {
+    return quick ? 4 * GIB : 256 * GIB;
+  }
+
+  /** Nothing but data, none of it twice. */
+  Path random() throws IOException {
+    return make(
+        "random.raw",
+        path -> {
+          var random = new SplittableRandom(1);
+          ByteBuffer buffer = ByteBuffer.allocateDirect(1 << 20).order(ByteOrder.nativeOrder());
+          try (FileChannel channel =
+              FileChannel.open(path, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
+            for (long at = 0; at < dataBytes(); at += buffer.capacity()) {
+              buffer.clear();
+              while (buffer.hasRemaining()) {
+                buffer.putLong(random.nextLong());
+              }
+              buffer.flip();
+              while (buffer.hasRemaining()) {
+                channel.write(buffer);
+              }
+            }
+            channel.force(true);
+          }
+        });
+  }
+
+  /** The random data as qcow2. */
+  Path randomQcow2() throws IOException {
+    Path raw = random();
+    return make("random.qcow2", path -> convert("raw", raw, path));
+  }
+
+  /** A real file system with real files, half empty: /usr/share of this machine. */
+  Path tree() throws IOException {
+    return make(
+        "tree.raw",
+        path -> {
+          String files = quick ? "/usr/share/doc" : "/usr/share";
+          String size = quick ? "512M" : "2G";
+          tool("mke2fs", "-q", "-t", "ext4", "-d", files, path.toString(), size);
+        });
+  }
+
+  /** The file system as qcow2. */
+  Path treeQcow2() throws IOException {
+    Path raw = tree();
+    return make("tree.qcow2", path -> convert("raw", raw, path));
+  }
+
+  /** The file system in compressed clusters. */
+  Path treeCompressed() throws IOException {
+    Path raw = tree();
+    return make("tree-zlib.qcow2", path -> convert("raw", raw, path, "-c"));
+  }
+
+  /** 1 TiB of nothing, qcow2. */
+  Path emptyQcow2() throws IOException {
+    return make("empty.qcow2", path -> tool("qemu-img", "create", "-q", "-f", "qcow2", path, "1T"));
+  }
+
+  /** 1 TiB of nothing, raw. */
+  Path emptyRaw() throws IOException {
+    return make("empty.raw", path -> tool("qemu-img", "create", "-q", "-f", "raw", path, "1T"));
+  }
+
+  /**
+   * Every second guest cluster has data, and no two neighbours follow one another in the file:
+   * written in random order.
+   */
+  Path fragmented() throws IOException {
+    return make(
+        "fragmented.qcow2",
+        path -> {
+          tool("qemu-img", "create", "-q", "-f", "qcow2", path, 2L * runs() * CLUSTER);
+          List<Integer> order = new ArrayList<>();
+          for (int i = 0; i < runs(); i++) {
+            order.add(i);
+          }
+          Collections.shuffle(order, new Random(2));
+          var commands = new StringBuilder();
+          for (int i : order) {
+            int pattern = 1 + i % 255;
+            long at = 2L * i * CLUSTER;
+            commands.append("write -q -P " + pattern + " " + at + " " + CLUSTER + "\n");
+          }
+          Path script = folder.resolve("fragmented.qemu-io");
+          Files.writeString(script, commands);
+          tool("sh", "-c", "qemu-io -t unsafe -f qcow2 " + path + " < " + script);
+          Files.delete(script);
+        });
+  }
+
+  /**
+   * A disk of 1 TiB whose first clusters are all in use, as its tables say; on the host's disk they
+   * are holes.
+   */
+  Path used() throws IOException {
+    return make(
+        "used.qcow2",
+        path -> {
+          String metadata = "preallocation=metadata";
+          tool("qemu-img", "create", "-q", "-f", "qcow2", "-o", metadata, path, usedBytes());
+          tool("qemu-img", "resize", "-q", "-f", "qcow2", path, "1T");
+        });
+  }
+
+  private void convert(String format, Path from, Path to, String... options) throws IOException {
+    List<Object> command = new ArrayList<>(List.of("qemu-img", "convert", "-f", format));
+    command.addAll(List.of("-O", "qcow2"));
+    command.addAll(List.of(options));
+    command.add(from);
+    command.add(to);
+    tool(command.toArray());
+  }
+
+  /** Something that makes a file. */
+  private interface Maker {
+    void make(Path path) throws IOException;
+  }
+
+  private Path make(String name, Maker maker) throws IOException {
+    Path path = folder.resolve(name);
+    if (!Files.exists(path)) {
+      System.err.println("making " + name);
+      Path work = folder.resolve("half-made-" + name);
+      Files.deleteIfExists(work);
+      maker.make(work);
+      tool("sync", work);
+      Files.move(work, path);
+    }
+    return path;
+  }
+
+  private void tool(Object... command) throws IOException {
+    List<String> words = new ArrayList<>();
+    for (Object word : command) {
+      words.add(word.toString());
+    }
+    Path out = folder.resolve("tool.out");
+    Path err = folder.resolve("tool.err");
+    Child.Cost cost = Child.run(words, out, err);
+    if (cost.exitCode() != 0) {
+      throw new IOException(
+          String.join(" ", words)
+              + " ended with "
+              + cost.exitCode()
+              + ": "
+              + Files.readString(err));
+    }
+    Files.delete(out);
+    Files.delete(err);
+  }
+}
