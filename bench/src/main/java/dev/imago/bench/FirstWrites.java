@@ -41,7 +41,7 @@ final class FirstWrites {
     var theirProcesses = new Samples();
     var ourProcesses = new Samples();
     for (int i = -1; i < rounds; i++) {
-      long at = from + 2 * (i + 1) * STRIDE;
+      long at = from + 2L * (i + 1) * STRIDE;
       List<String> theirs = new ArrayList<>(List.of("qemu-io", "-t", "unsafe", "-f", "qcow2"));
       theirs.addAll(List.of("-c", "write -P 7 " + at + " 4k", image.toString()));
       Child.Cost their = run(theirs);
@@ -52,7 +52,7 @@ final class FirstWrites {
       List<String> words = new ArrayList<>(java);
       words.addAll(List.of(image.toString(), String.valueOf(at + STRIDE)));
       Child.Cost our = run(words);
-      String[] micros = printed().strip().split(" ");
+      String[] micros = printed().strip().split(" ", -1);
       if (i >= 0) {
         theirProcesses.add(their);
         ourProcesses.add(our);
