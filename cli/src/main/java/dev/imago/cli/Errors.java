@@ -67,8 +67,13 @@ final class Errors {
         + cause(e);
   }
 
+  /** Why a long operation failed; of several images it is not clear which, so it is named. */
   private static String cause(IOException e) {
-    return e.getCause() instanceof IOException cause ? text(cause) : String.valueOf(e.getMessage());
+    return switch (e.getCause()) {
+      case ImageException image -> image.image() + ": " + text(image);
+      case IOException cause -> text(cause);
+      case null, default -> String.valueOf(e.getMessage());
+    };
   }
 
   /** What happened, without the name of the file it happened to where QEMU says it elsewhere. */
