@@ -29,10 +29,11 @@ public final class Compare {
    */
   public record Result(Verdict verdict, long offset, boolean sizesDiffer) {}
 
-  /** Compares up to the first difference, on the caller's thread alone. */
+  /** Compares up to the first difference, with a thread for each processor, but 4 at most. */
   public static Result compare(Image a, Image b, boolean strict, Progress progress)
       throws IOException {
-    return compare(a, b, strict, 1, progress);
+    int processors = Runtime.getRuntime().availableProcessors();
+    return compare(a, b, strict, Math.clamp(processors, 1, 4), progress);
   }
 
   /**

@@ -160,7 +160,7 @@ class CompareTest {
   }
 
   private static Result compare(Image a, Image b, boolean strict) throws IOException {
-    Result alone = Compare.compare(a, b, strict, Progress.NONE);
+    Result alone = Compare.compare(a, b, strict, 1, Progress.NONE);
     assertThat(Compare.compare(a, b, strict, 3, Progress.NONE)).isEqualTo(alone);
     return alone;
   }

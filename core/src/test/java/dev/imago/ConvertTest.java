@@ -74,6 +74,35 @@ class ConvertTest {
     assertThat(Files.mismatch(raw, folder.resolve("c.raw"))).isEqualTo(-1);
   }
 
+  @ParameterizedTest
+  @ValueSource(ints = {1, 511, 513, 70_000, 2_097_153})
+  void aRawFileThatEndsWithinASectorIsCopiedAsQemuSeesIt(int length) throws Exception {
+    Path raw = folder.resolve("odd.raw");
+    byte[] bytes = new byte[length];
+    Arrays.fill(bytes, (byte) 6);
+    Files.write(raw, bytes);
+    Path copy = folder.resolve("copy.qcow2");
+
+    convert(raw, "raw", c -> c, copy, CreateOptions.of("qcow2", 0));
+
+    assertThat(Qemu.img("compare", "-s", "-f", "qcow2", "-F", "raw", copy, raw))
+        .isEqualTo("Images are identical.\n");
+    assertThat(Files.size(raw)).isEqualTo(length);
+  }
+
+  /** One look at each cluster, L2 table or even megabyte of it would take for ever. */
+  @Test
+  void aHugeEmptyDiskIsCopiedWithoutLookingAtEachPart() throws Exception {
+    Path empty = folder.resolve("empty.qcow2");
+    Path copy = folder.resolve("copy.qcow2");
+    Images.create(empty, CreateOptions.of("qcow2", 1L << 49).clusterSize(2 << 20));
+
+    convert(empty, "qcow2", c -> c, copy, CreateOptions.of("qcow2", 0).clusterSize(2 << 20));
+
+    Qemu.check(copy).clean();
+    assertThat(Images.inspect(copy).virtualSize()).isEqualTo(1L << 49);
+  }
+
   @Test
   void aChainIsFlattened() throws Exception {
     Path top = chain();
