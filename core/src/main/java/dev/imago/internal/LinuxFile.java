@@ -31,6 +31,7 @@ public final class LinuxFile {
   /** Error numbers that callers decide on. */
   public static final int ENOENT = 2,
       EINTR = 4,
+      EIO = 5,
       ENXIO = 6,
       EBADF = 9,
       EAGAIN = 11,

@@ -80,6 +80,7 @@ final class FileOpener {
       if (stat == null) {
         throw new StorageIoException(name, "the system does not say what kind of file this is");
       }
+      ticket.opened(OpenWays.Key.of(stat));
       boolean blockDevice = judge(name, stat.kind());
       QemuLocks.OpenFile locks = new QemuLocks.OpenFile(name, file);
       if (options.lock() || create) {
@@ -94,10 +95,15 @@ final class FileOpener {
       }
       return FileStorage.of(name, host, options, blockDevice, ticket);
     } catch (IOException | RuntimeException e) {
-      if (host != null) {
-        host.close();
+      try {
+        if (host != null) {
+          host.close();
+        }
+      } catch (IOException second) {
+        e.addSuppressed(second);
+      } finally {
+        file.close();
       }
-      file.close();
       throw e;
     }
   }
@@ -132,6 +138,7 @@ final class FileOpener {
     String name = path.toString();
     Identity before = identity(path);
     if (before == null && !create) {
+      openRandomAccess(name, false).close(); // fails, in the system's words
       throw new NoSuchFileException(name, null, Errno.text(LinuxFile.ENOENT));
     }
     boolean blockDevice = before != null && judge(name, before.kind());
@@ -147,6 +154,9 @@ final class FileOpener {
         throw new StorageIoException(name, "the file was replaced while it was opened");
       }
       judge(name, after.kind());
+      if (after.key() instanceof OpenWays.Key key) {
+        ticket.opened(key);
+      }
       if (options.lock() || create) {
         locksFor(options).take(name, share);
       }

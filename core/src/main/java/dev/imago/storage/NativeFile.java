@@ -41,14 +41,14 @@ final class NativeFile implements HostFile {
   @Override
   public void read(ByteBuffer dst, long at) throws IOException {
     if (dst.isDirect()) {
-      readDirect(dst, at, 1);
+      readDirect(dst, at);
       return;
     }
     long next = at;
     while (dst.hasRemaining()) {
       try (Buffers.Lease lease = Buffers.take(Math.min(dst.remaining(), BOUNCE))) {
         ByteBuffer bounce = lease.buffer();
-        readDirect(bounce, next, 1);
+        readDirect(bounce, next);
         boolean end = bounce.hasRemaining();
         next += bounce.position();
         dst.put(bounce.flip());
@@ -59,12 +59,39 @@ final class NativeFile implements HostFile {
     }
   }
 
-  /** Reads whole blocks into a direct buffer; a part of a block is the end of the file. */
+  /**
+   * Reads whole blocks into a direct buffer. A part of a block is the file's end; anywhere else it
+   * is read again, because taking a bad sector for the end would turn what follows into zeroes.
+   */
   void readBlocks(ByteBuffer dst, long at, int alignment) throws IOException {
-    readDirect(dst, at, alignment);
+    long next = at;
+    long repeated = -1;
+    while (dst.hasRemaining()) {
+      long n = readOnce(dst, next);
+      if (n == 0) {
+        return;
+      }
+      if (n < 0) {
+        retryOrFail(n, "read", dst.remaining(), next);
+        continue;
+      }
+      int part = (int) (n & alignment - 1);
+      next += n;
+      if (part != 0) {
+        if (next >= size()) {
+          return;
+        }
+        next -= part;
+        dst.position(dst.position() - part);
+        if (next == repeated) {
+          throw failed(-LinuxFile.EIO, "read", dst.remaining(), next + part);
+        }
+        repeated = next;
+      }
+    }
   }
 
-  private void readDirect(ByteBuffer dst, long at, int alignment) throws IOException {
+  private void readDirect(ByteBuffer dst, long at) throws IOException {
     long next = at;
     while (dst.hasRemaining()) {
       long n = readOnce(dst, next);
@@ -73,9 +100,6 @@ final class NativeFile implements HostFile {
       }
       if (n > 0) {
         next += n;
-        if ((n & alignment - 1) != 0) {
-          return;
-        }
       } else {
         retryOrFail(n, "read", dst.remaining(), next);
       }

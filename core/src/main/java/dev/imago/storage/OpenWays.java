@@ -70,6 +70,17 @@ final class OpenWays {
       return byCalls;
     }
 
+    /** Says what was opened: a file made just now, or another one than was looked at before. */
+    void opened(Key actual) {
+      synchronized (WAYS) {
+        if (!actual.equals(key)) {
+          close();
+          key = actual;
+          WAYS.computeIfAbsent(actual, _ -> new Way(byCalls)).storages++;
+        }
+      }
+    }
+
     /** Takes the storage out of the list, after its descriptors are closed. */
     @Override
     public void close() {

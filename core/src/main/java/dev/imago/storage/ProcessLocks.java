@@ -38,10 +38,10 @@ final class ProcessLocks {
 
   /** One byte that is locked, and by how many storages. */
   private static final class Held {
-    private final FileLock lock;
+    private final @Nullable FileLock lock;
     private int count;
 
-    Held(FileLock lock) {
+    Held(@Nullable FileLock lock) {
       this.lock = lock;
     }
   }
@@ -63,14 +63,16 @@ final class ProcessLocks {
       synchronized (BY_FILE) {
         Held byte_ = held.get(at);
         if (byte_ == null) {
-          FileLock lock;
-          try {
-            lock = descriptor.getChannel().tryLock(at, 1, true);
-          } catch (OverlappingFileLockException e) {
-            return false; // locked by other code of this JVM
-          }
-          if (lock == null) {
-            return false;
+          FileLock lock = null;
+          if (inode >= 0) {
+            try {
+              lock = descriptor.getChannel().tryLock(at, 1, true);
+            } catch (OverlappingFileLockException e) {
+              return false; // locked by other code of this JVM
+            }
+            if (lock == null) {
+              return false;
+            }
           }
           byte_ = new Held(lock);
           held.put(at, byte_);
@@ -102,7 +104,9 @@ final class ProcessLocks {
           Held byte_ = held.get(at);
           if (byte_ != null && --byte_.count == 0) {
             held.remove(at);
-            byte_.lock.release();
+            if (byte_.lock != null) {
+              byte_.lock.release();
+            }
           }
         }
         mine.clear();
@@ -130,7 +134,8 @@ final class ProcessLocks {
    * Takes a descriptor into care.
    *
    * @param file what this JVM knows the file by, the same for all its names
-   * @param inode its number, or -1
+   * @param inode its number; -1 where locks are not advisory but keep the bytes themselves from
+   *     being written (Windows): then only this JVM knows of them
    */
   static Share join(Object file, long inode, RandomAccessFile descriptor) {
     synchronized (BY_FILE) {

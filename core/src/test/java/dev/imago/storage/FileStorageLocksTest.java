@@ -160,6 +160,28 @@ class FileStorageLocksTest {
     }
   }
 
+  @ParameterizedTest
+  @ValueSource(booleans = {true, false})
+  void anInterruptedThreadOpensAndLocks(boolean calls) throws Exception {
+    Thread.currentThread().interrupt();
+    try (FileStorage storage = FileStorage.open(file, writer(calls))) {
+      storage.size();
+      assertThat(Thread.interrupted()).isTrue();
+      assertQemuRefused("Failed to get \"write\" lock", "-f", "qcow2");
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"true,true", "true,false", "false,true", "false,false"})
+  void aFileMadeJustNowKeepsItsLocksToo(boolean firstCalls, boolean secondCalls) throws Exception {
+    Path made = folder.resolve("made");
+    try (var _ = FileStorage.create(made, writer(firstCalls))) {
+      FileStorage.open(made, reader(secondCalls).withLock(false)).close();
+      Tool.Outcome outcome = Tool.run("qemu-io", "-f", "raw", "-c", "quit", made);
+      assertThat(outcome.err()).contains("Failed to get \"write\" lock");
+    }
+  }
+
   @Test
   void theMessageNamesTheFileAndTheLock() throws Exception {
     try (var _ = FileStorage.open(file, writer(true))) {
