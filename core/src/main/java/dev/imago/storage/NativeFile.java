@@ -17,6 +17,7 @@ import org.jspecify.annotations.Nullable;
  */
 final class NativeFile implements HostFile {
   private static final int BOUNCE = 1 << 20;
+  private static final long SECTOR = 4096;
 
   private final String name;
   private final LinuxFile file;
@@ -246,7 +247,16 @@ final class NativeFile implements HostFile {
 
   @Override
   public boolean punch(long at, long length) throws IOException {
-    return fallocate(LinuxFile.PUNCH_HOLE | LinuxFile.KEEP_SIZE, "discard", at, length);
+    if (!blockDevice) {
+      return fallocate(LinuxFile.PUNCH_HOLE | LinuxFile.KEEP_SIZE, "discard", at, length);
+    }
+    // Devices take whole sectors only, of 4 KiB at most.
+    long first = (at + SECTOR - 1) / SECTOR * SECTOR;
+    long end = (at + length) / SECTOR * SECTOR;
+    boolean done =
+        first < end
+            && fallocate(LinuxFile.PUNCH_HOLE | LinuxFile.KEEP_SIZE, "discard", first, end - first);
+    return done && first == at && end == at + length;
   }
 
   @Override
