@@ -66,7 +66,7 @@ final class NewImage implements Closeable {
     check(path, options);
     NewImage image = new NewImage(path, options, how);
     try {
-      image.fill(options);
+      image.fill(options, how.sync());
       return image;
     } catch (IOException | RuntimeException e) {
       Closing.after(e, image);
@@ -74,9 +74,9 @@ final class NewImage implements Closeable {
     }
   }
 
-  private void fill(CreateOptions options) throws IOException {
+  private void fill(CreateOptions options, SyncMode sync) throws IOException {
     if (format.equals(Formats.QCOW2)) {
-      Qcow2.create(file, Formats.qcow2(options), dataFile);
+      Qcow2.create(file, Formats.qcow2(options), dataFile, sync);
     } else {
       file.resize(wholeSectors(options), preallocation(options));
     }

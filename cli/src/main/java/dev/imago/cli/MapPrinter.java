@@ -19,6 +19,10 @@ abstract class MapPrinter {
   static final class Human extends MapPrinter {
     private static final int COLUMN = 16;
 
+    private final Line line = new Line();
+    private String file = "";
+    private byte[] fileAndEnd = {'\n'};
+
     Human(Terminal terminal) {
       super(terminal);
     }
@@ -34,11 +38,14 @@ abstract class MapPrinter {
         throw new Failure("File contains external, encrypted or compressed clusters.");
       }
       if (entry.data() && !entry.zero()) {
-        StringBuilder line = new StringBuilder();
-        column(line, entry.start());
-        column(line, entry.length());
-        column(line, entry.offset());
-        terminal.line(line.append(entry.file()).toString());
+        if (!entry.file().equals(file)) {
+          file = entry.file();
+          fileAndEnd = Line.bytes(file + "\n");
+        }
+        line.hex(entry.start(), COLUMN);
+        line.hex(entry.length(), COLUMN);
+        line.hex(entry.offset(), COLUMN);
+        line.text(fileAndEnd).print(terminal.out());
       }
     }
 
@@ -46,18 +53,23 @@ abstract class MapPrinter {
     void end(MapEntry last) throws Failure {
       print(last);
     }
-
-    private static void column(StringBuilder line, long number) {
-      int start = line.length();
-      line.append(number == 0 ? "0" : "0x" + Long.toHexString(number));
-      while (line.length() - start < COLUMN) {
-        line.append(' ');
-      }
-    }
   }
 
   /** An array with one object a line. */
   static final class Json extends MapPrinter {
+    private static final byte[] OPEN = Line.bytes("[{ \"start\": ");
+    private static final byte[] NEXT = Line.bytes(",\n{ \"start\": ");
+    private static final byte[] LENGTH = Line.bytes(", \"length\": ");
+    private static final byte[] DEPTH = Line.bytes(", \"depth\": ");
+    private static final byte[] PRESENT = Line.bytes(", \"present\": ");
+    private static final byte[] ZERO = Line.bytes(", \"zero\": ");
+    private static final byte[] DATA = Line.bytes(", \"data\": ");
+    private static final byte[] OFFSET = Line.bytes(", \"offset\": ");
+    private static final byte[] CLOSE = Line.bytes("}");
+    private static final byte[] TRUE = Line.bytes("true");
+    private static final byte[] FALSE = Line.bytes("false");
+
+    private final Line line = new Line();
     private boolean first = true;
 
     Json(Terminal terminal) {
@@ -69,18 +81,17 @@ abstract class MapPrinter {
 
     @Override
     void print(MapEntry entry) {
-      StringBuilder line = new StringBuilder(first ? "[" : ",\n");
-      first = false;
-      line.append("{ \"start\": ").append(entry.start());
-      line.append(", \"length\": ").append(entry.length());
-      line.append(", \"depth\": ").append(entry.depth());
-      line.append(", \"present\": ").append(entry.present());
-      line.append(", \"zero\": ").append(entry.zero());
-      line.append(", \"data\": ").append(entry.data());
+      line.text(first ? OPEN : NEXT).decimal(entry.start());
+      line.text(LENGTH).decimal(entry.length());
+      line.text(DEPTH).decimal(entry.depth());
+      line.text(PRESENT).text(entry.present() ? TRUE : FALSE);
+      line.text(ZERO).text(entry.zero() ? TRUE : FALSE);
+      line.text(DATA).text(entry.data() ? TRUE : FALSE);
       if (entry.offset() >= 0) {
-        line.append(", \"offset\": ").append(entry.offset());
+        line.text(OFFSET).decimal(entry.offset());
       }
-      terminal.print(line.append('}'));
+      line.text(CLOSE).print(terminal.out());
+      first = false;
     }
 
     @Override

@@ -6,14 +6,15 @@ import java.nio.ByteBuffer;
 import java.util.Arrays;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReferenceArray;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A pool of page-aligned direct buffers, for bouncing and for copying. Those above 64 KiB do not
- * count towards {@code -XX:MaxDirectMemorySize}. The pool keeps at most 8 buffers of each power of
- * two from 4 KiB to 4 MiB; beyond that a buffer is made, and collected as garbage after its
- * release.
+ * A pool of page-aligned direct buffers, for bouncing and for copying. Beyond the first 8 MiB they
+ * do not count towards {@code -XX:MaxDirectMemorySize}. The pool keeps at most 8 buffers of each
+ * power of two from 4 KiB to 4 MiB; beyond that a buffer is made, and collected as garbage after
+ * its release.
  *
  * <p>Safe for all threads; a buffer may be released by another thread than the one that took it.
  */
@@ -26,8 +27,10 @@ public final class Buffers {
   private static final int LARGEST_BITS = 22;
   private static final int KEPT = 8;
 
-  /** Up to this size no arena is used: the first one in a JVM costs 10 ms of start-up. */
-  private static final int SMALL = 64 * 1024;
+  /** So many bytes are made without an arena: the first one in a JVM costs 10 ms of start-up. */
+  private static final long FRUGAL = 8 << 20;
+
+  private static final AtomicLong frugal = new AtomicLong();
 
   private static final Shelf[] SHELVES = new Shelf[LARGEST_BITS - SMALLEST_BITS + 1];
 
@@ -77,8 +80,12 @@ public final class Buffers {
   }
 
   private static ByteBuffer allocate(int size, boolean forEver) {
-    if (size <= SMALL) {
-      return ByteBuffer.allocateDirect(size + ALIGNMENT).alignedSlice(ALIGNMENT).slice(0, size);
+    if (frugal.addAndGet(size) <= FRUGAL) {
+      try {
+        return ByteBuffer.allocateDirect(size + ALIGNMENT).alignedSlice(ALIGNMENT).slice(0, size);
+      } catch (OutOfMemoryError e) {
+        // The JVM was given less; arenas have no such limit.
+      }
     }
     Arena arena = forEver ? Arena.global() : Arena.ofAuto();
     return arena.allocate(size, ALIGNMENT).asByteBuffer();

@@ -57,7 +57,14 @@ public final class Qcow2 {
    */
   public static void create(Storage storage, CreateOptions options, @Nullable Storage dataFile)
       throws IOException {
-    Qcow2Creator.create(storage, options, dataFile);
+    create(storage, options, dataFile, SyncMode.FULL);
+  }
+
+  /** As above; with {@link SyncMode#NONE} nothing is flushed. */
+  public static void create(
+      Storage storage, CreateOptions options, @Nullable Storage dataFile, SyncMode sync)
+      throws IOException {
+    Qcow2Creator.create(storage, options, dataFile, sync);
   }
 
   /**

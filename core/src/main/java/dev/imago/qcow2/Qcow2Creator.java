@@ -1,5 +1,6 @@
 package dev.imago.qcow2;
 
+import dev.imago.image.SyncMode;
 import dev.imago.qcow2.Qcow2.CreateOptions;
 import dev.imago.qcow2.Qcow2.Preallocation;
 import dev.imago.qcow2.ondisk.Bytes;
@@ -43,6 +44,7 @@ final class Qcow2Creator {
   private final long size;
   private final Geometry g;
   private final Preallocation preallocation;
+  private final SyncMode sync;
   private final long oldSize;
 
   // The layout, in clusters: the header is cluster 0, the refcount table starts at 1.
@@ -55,7 +57,8 @@ final class Qcow2Creator {
   private final long dataStart;
   private final long end;
 
-  private Qcow2Creator(Storage storage, CreateOptions options) throws IOException {
+  private Qcow2Creator(Storage storage, CreateOptions options, SyncMode sync) throws IOException {
+    this.sync = sync;
     this.storage = storage;
     this.options = options;
     size = options.size() + SECTOR - 1 & -SECTOR;
@@ -113,7 +116,8 @@ final class Qcow2Creator {
   }
 
   /** See {@link Qcow2#create}. */
-  static void create(Storage storage, CreateOptions options, @Nullable Storage dataFile)
+  static void create(
+      Storage storage, CreateOptions options, @Nullable Storage dataFile, SyncMode sync)
       throws IOException {
     validate(options);
     if ((dataFile != null) != (options.dataFile() != null)) {
@@ -122,7 +126,7 @@ final class Qcow2Creator {
               ? "'data-file' is required for this image"
               : "no data file was asked for");
     }
-    Qcow2Creator creator = new Qcow2Creator(storage, options);
+    Qcow2Creator creator = new Qcow2Creator(storage, options, sync);
     ByteBuffer cluster0 = creator.cluster0();
     creator.forgetOldHeader();
     creator.writeTables();
@@ -136,7 +140,7 @@ final class Qcow2Creator {
   /** See {@link Qcow2#validate}. */
   static void check(CreateOptions options) throws IOException {
     validate(options);
-    new Qcow2Creator(new MemoryStorage("new"), options).cluster0();
+    new Qcow2Creator(new MemoryStorage("new"), options, SyncMode.NONE).cluster0();
   }
 
   private static void validate(CreateOptions o) {
@@ -256,7 +260,7 @@ final class Qcow2Creator {
   private void forgetOldHeader() throws IOException {
     if (oldSize > 0) {
       storage.write(ByteBuffer.allocate(SECTOR), 0);
-      storage.flush();
+      flush(storage);
     }
   }
 
@@ -297,7 +301,9 @@ final class Qcow2Creator {
     long perBlock = g.refcountsPerBlock();
     int perChunk = (int) Math.max(1, Math.min(blocks, CHUNK / g.clusterSize()));
     ByteBuffer buffer = ByteBuffer.allocateDirect(perChunk << g.clusterBits());
-    RefcountBlock.fillOnes(buffer, 0, (int) (perChunk * perBlock), g.refcountOrder());
+    if (end >= perBlock) {
+      RefcountBlock.fillOnes(buffer, 0, (int) (perChunk * perBlock), g.refcountOrder());
+    }
     for (long block = 0; block < blocks; block += perChunk) {
       int now = (int) Math.min(perChunk, blocks - block);
       long used = Math.min(end - block * perBlock, now * perBlock);
@@ -332,7 +338,7 @@ final class Qcow2Creator {
     // Where nothing is mapped the guest never sees what was in the data file.
     long old = preallocation == Preallocation.OFF ? 0 : dataFile.size();
     provide(dataFile, 0, size, old);
-    dataFile.flush();
+    flush(dataFile);
   }
 
   /**
@@ -362,12 +368,18 @@ final class Qcow2Creator {
     }
   }
 
+  private void flush(Storage what) throws IOException {
+    if (sync != SyncMode.NONE) {
+      what.flush();
+    }
+  }
+
   private void writeHeader(ByteBuffer cluster0) throws IOException {
     if (cluster0.limit() > SECTOR) {
       storage.write(cluster0.slice(SECTOR, cluster0.limit() - SECTOR), SECTOR);
     }
-    storage.flush();
+    flush(storage);
     storage.write(cluster0.slice(0, Math.min(SECTOR, cluster0.limit())), 0);
-    storage.flush();
+    flush(storage);
   }
 }
