@@ -107,7 +107,7 @@ class HostileTest {
   @Test
   void aFileCutOffAnywhereIsAnErrorOrReadsAsZeroes() throws Exception {
     byte[] whole = Files.readAllBytes(image);
-    for (int length : new int[] {0, 3, 7, 8, 71, 72, 103, 104, 111, 112, 500, 65536, 200_000}) {
+    for (int length : new int[] {0, 3, 7, 8, 71, 72, 103, 104, 111, 112, 400, 65536, 200_000}) {
       Files.write(image, Arrays.copyOf(whole, length));
       for (String command : List.of("info", "map", "check", "inspect")) {
         Answer answer = imago(command, image);
@@ -116,10 +116,12 @@ class HostileTest {
             .doesNotContain("internal error")
             .doesNotContain("\tat ");
       }
+      boolean headerCut = length < 112;
+      boolean extensionCut = length > 112 && length < 112 + 384;
       Answer answer = imago("info", "-f", "qcow2", image);
       assertThat(answer.exit())
           .as("info of %d bytes: %s", length, answer)
-          .isEqualTo(length < 112 + 384 + 16 ? 1 : 0);
+          .isEqualTo(headerCut || extensionCut ? 1 : 0);
     }
   }
 
