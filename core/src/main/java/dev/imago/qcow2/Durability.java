@@ -284,7 +284,9 @@ final class Durability implements SliceCache.Cleaner {
     if (wrote) {
       metadataWritten.set(true);
     }
-    if ((wrote || stage == Stage.REFCOUNTS) && !events.skipsBarrier(stage)) {
+    // The size follows in the header's first sector, which no crash tears or reorders.
+    boolean sizeFollows = stage == Stage.L1_POINTER && work.size >= 0;
+    if ((wrote || stage == Stage.REFCOUNTS) && !sizeFollows && !events.skipsBarrier(stage)) {
       barrier();
     }
   }
