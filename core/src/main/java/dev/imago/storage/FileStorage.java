@@ -42,8 +42,9 @@ public final class FileStorage implements Storage {
    * @param direct whether the host's page cache is bypassed (O_DIRECT); needs native access
    * @param lock whether QEMU's advisory locks are taken: a reader's, or those of the only writer.
    *     Without them others may change the file at the same time (QEMU's force-share)
-   * @param nativeAccess false to do without foreign functions where they would be allowed: for
-   *     short commands, because linking them takes tens of milliseconds
+   * @param nativeAccess false to do with the JDK alone where system calls would be allowed: linking
+   *     foreign functions takes a short-lived program tens of milliseconds. A file that this JVM
+   *     has open is opened the way it already is
    */
   public record Options(boolean writable, boolean direct, boolean lock, boolean nativeAccess) {
 

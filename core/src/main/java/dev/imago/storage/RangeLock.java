@@ -7,12 +7,15 @@ import java.util.concurrent.locks.ReentrantLock;
 
 /**
  * Lets requests on the same bytes wait for each other: shared ranges may overlap, an exclusive one
- * overlaps nothing. A thread may hold one range at a time. Waiting ignores interrupts.
+ * overlaps nothing. First come, first served, so nobody waits for ever. A thread may hold one range
+ * at a time. Waiting ignores interrupts.
  */
 final class RangeLock {
-  private final ReentrantLock lock = new ReentrantLock(true);
+  private final ReentrantLock lock = new ReentrantLock();
   private final Condition released = lock.newCondition();
-  private final List<Held> held = new ArrayList<>();
+
+  /** What is held or waited for, in the order of arrival. */
+  private final List<Held> queue = new ArrayList<>();
 
   /** A range that is held; give it back with {@link #close}. */
   final class Held implements AutoCloseable {
@@ -34,7 +37,7 @@ final class RangeLock {
     public void close() {
       lock.lock();
       try {
-        held.remove(this);
+        queue.remove(this);
         released.signalAll();
       } finally {
         lock.unlock();
@@ -42,15 +45,15 @@ final class RangeLock {
     }
   }
 
-  /** Waits until nobody holds a range that excludes this one. */
+  /** Waits until nobody who came before holds or wants a range that excludes this one. */
   Held acquire(long start, long end, boolean exclusive) {
     Held wanted = new Held(start, end, exclusive);
     lock.lock();
     try {
+      queue.add(wanted);
       while (isExcluded(wanted)) {
         released.awaitUninterruptibly();
       }
-      held.add(wanted);
       return wanted;
     } finally {
       lock.unlock();
@@ -58,11 +61,14 @@ final class RangeLock {
   }
 
   private boolean isExcluded(Held wanted) {
-    for (Held other : held) {
-      if (wanted.excludes(other)) {
+    for (Held earlier : queue) {
+      if (earlier == wanted) {
+        return false;
+      }
+      if (wanted.excludes(earlier)) {
         return true;
       }
     }
-    return false;
+    throw new AssertionError("not in the queue");
   }
 }

@@ -2,6 +2,9 @@ package dev.imago.storage;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.Test;
 
@@ -19,6 +22,35 @@ class RangeLockTest {
       assertThat(waits(199, 201, true)).isTrue();
     }
     lock.acquire(0, Long.MAX_VALUE, true).close();
+  }
+
+  @Test
+  void whoComesLaterDoesNotOvertakeAWaiterThatItWouldKeepOut() throws Exception {
+    List<String> order = Collections.synchronizedList(new ArrayList<>());
+    Thread first;
+    Thread second;
+    try (var _ = lock.acquire(0, 100, false)) {
+      first = starting(order, "exclusive", true);
+      awaitRest(first);
+      second = starting(order, "shared", false);
+      awaitRest(second);
+      lock.acquire(200, 300, true).close(); // elsewhere nobody waits
+      assertThat(order).isEmpty();
+    }
+    first.join();
+    second.join();
+
+    assertThat(order).containsExactly("exclusive", "shared");
+  }
+
+  private Thread starting(List<String> order, String name, boolean exclusive) {
+    return Thread.ofPlatform()
+        .start(
+            () -> {
+              try (var _ = lock.acquire(0, 100, exclusive)) {
+                order.add(name);
+              }
+            });
   }
 
   /** Whether acquiring has to wait; if so an interrupt does not end that. */

@@ -18,6 +18,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 class StorageRandomTest {
   private static final int LARGEST = 600_000;
   private static final int ROUNDS = 1000;
+  private static final int SEEDS = Boolean.getBoolean("imago.long") ? 60 : 3;
 
   @TempDir(factory = InTarget.class)
   private Path folder;
@@ -26,7 +27,7 @@ class StorageRandomTest {
   @EnumSource
   void everyKindDoesWhatAnArrayDoes(StorageKind kind) throws Exception {
     Path file = folder.resolve("disk");
-    for (long seed = 1; seed <= 3; seed++) {
+    for (long seed = 1; seed <= SEEDS; seed++) {
       Model model = new Model(seed);
       try (Storage storage = kind.create(file)) {
         kind.onItsThread(
