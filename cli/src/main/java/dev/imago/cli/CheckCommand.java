@@ -51,6 +51,7 @@ final class CheckCommand {
     var progress =
         new ProgressOutput(terminal, "check", quiet ? ProgressOutput.Style.NONE : style, 1);
     progress.begin();
+    Opening.requireKnown(name, format, 1);
     String asked = format;
     boolean shared = forceShare;
     CheckResult result =

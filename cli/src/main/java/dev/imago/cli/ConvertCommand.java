@@ -81,7 +81,8 @@ final class ConvertCommand {
     }
     if (OptionList.asksForHelp(command.list.toString())) {
       CreateCommand.requireFormat(command.targetFormat);
-      terminal.print(FormatOption.describe(command.targetFormat));
+      boolean target = options.operands().size() > 1;
+      terminal.print(FormatOption.describe(command.targetFormat, target));
       return 0;
     }
     command.requireSense();
@@ -256,7 +257,7 @@ final class ConvertCommand {
     } catch (Failure e) {
       throw whileConverting(target, e);
     }
-    requireBacking(target, parameters);
+    requireBacking(path, target, parameters);
     try {
       convert.to(path, options);
     } catch (ConvertException e) {
@@ -276,23 +277,29 @@ final class ConvertCommand {
   }
 
   /** The image that the new one stands on must be there. */
-  private void requireBacking(FileName target, CreateParameters parameters) throws Failure {
+  private void requireBacking(Path target, FileName name, CreateParameters parameters)
+      throws Failure {
     if (backing == null) {
       return;
     }
-    FileName file = FileName.of(backing);
     String why;
+    FileName typed = FileName.of(backing);
     try {
-      Images.inspect(
-          Images.resolveName(target.newPath(), file.literal()),
-          parameters.get("backing_fmt"),
-          forceShare);
-      return;
-    } catch (IOException e) {
-      why = Errors.whyNotOpen(file, e);
+      typed.requireLocal();
+      Path path = Images.resolveName(target, typed.literal());
+      FileName file = new FileName(path.toString(), path.toString());
+      try {
+        Images.open(
+                path, Opening.options(parameters.get("backing_fmt")).forceShare(forceShare))
+            .close();
+        return;
+      } catch (IOException e) {
+        why = Errors.whyNotOpen(file, e);
+      }
+    } catch (Failure e) {
+      why = e.getMessage();
     }
-    throw new Failure(
-        "Could not open '" + target.typed() + "': Could not open backing file: " + why);
+    throw new Failure("Could not open '" + name.typed() + "': Could not open backing file: " + why);
   }
 
   private void copyInto(Convert convert, FileName target, CacheMode mode, long size)

@@ -1,7 +1,7 @@
 package dev.imago.cli;
 
 import dev.imago.Images;
-import dev.imago.Inspection;
+import dev.imago.image.Image;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
@@ -20,6 +20,8 @@ final class CreateCommand {
     Option.flag('q', "quiet"),
     Option.value("object")
   };
+
+  private static final String COULD_NOT_OPEN = "\nCould not open backing image.";
 
   private CreateCommand() {}
 
@@ -47,7 +49,7 @@ final class CreateCommand {
     }
     if (OptionList.asksForHelp(list.toString())) {
       requireFormat(format);
-      terminal.print(FormatOption.describe(format));
+      terminal.print(FormatOption.describe(format, !options.operands().isEmpty()));
       return 0;
     }
     List<String> operands = options.operands();
@@ -143,24 +145,26 @@ final class CreateCommand {
     if (unsafe) {
       return -1;
     }
-    String format = parameters.get("backing_fmt");
-    Inspection found;
-    FileName file = FileName.of(backing);
+    FileName typed = FileName.of(backing);
     try {
-      file.requireLocal();
-      Path path = Images.resolveName(name.newPath(), file.literal());
-      found = Images.inspect(path, format, false);
+      typed.requireLocal();
     } catch (Failure e) {
-      throw new Failure(e.getMessage() + "\nCould not open backing image.", 1, e);
+      throw new Failure(e.getMessage() + COULD_NOT_OPEN, 1, e);
+    }
+    Path path = Images.resolveName(name.newPath(), typed.literal());
+    String format = parameters.get("backing_fmt");
+    // Its size is all that is wanted: somebody may be writing to it.
+    try (Image image = Images.open(path, Opening.options(format).forceShare(true))) {
+      if (format == null) {
+        throw new Failure(
+            "Backing file specified without backing format\nDetected format of "
+                + image.format()
+                + ".");
+      }
+      return image.size();
     } catch (IOException e) {
-      throw new Failure(Errors.whyNotOpen(file, e) + "\nCould not open backing image.", 1, e);
+      FileName file = new FileName(path.toString(), path.toString());
+      throw new Failure(Errors.whyNotOpen(file, e) + COULD_NOT_OPEN, 1, e);
     }
-    if (format == null) {
-      throw new Failure(
-          "Backing file specified without backing format\nDetected format of "
-              + found.format()
-              + ".");
-    }
-    return found.virtualSize();
   }
 }

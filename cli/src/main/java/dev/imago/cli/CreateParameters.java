@@ -14,6 +14,11 @@ import org.jspecify.annotations.Nullable;
  * and then handed to the library. Messages come without the image's name.
  */
 final class CreateParameters {
+  /** What QEMU knows as a backing format, with blanks around each: images may be made for it. */
+  private static final String QEMUS_FORMATS =
+      " raw qcow2 qcow qed vmdk vdi vhdx vpc parallels luks dmg bochs cloop file host_device nbd"
+          + " http https ftp ftps ssh iscsi rbd nfs gluster ";
+
   private final Terminal terminal;
   private final String format;
   private final FormatOption[] options;
@@ -210,6 +215,9 @@ final class CreateParameters {
     String backingFormat = get("backing_fmt");
     if (backing == null && backingFormat != null) {
       throw new Failure("Backing format cannot be used without backing file");
+    }
+    if (backingFormat != null && !QEMUS_FORMATS.contains(" " + backingFormat + " ")) {
+      throw notAccepted("backing-fmt", backingFormat);
     }
     made =
         made.version(version)

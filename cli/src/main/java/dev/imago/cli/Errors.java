@@ -120,6 +120,9 @@ final class Errors {
 
   /** Says why an image file could not be opened: {@code Could not open 'F': …}. */
   static Failure opening(FileName name, IOException thrown, int exitCode) {
+    if (thrown instanceof CheckUnsupportedException) {
+      return failure(thrown); // it was opened
+    }
     return new Failure(
         "Could not open '" + name.typed() + "': " + whyNotOpen(name, thrown), exitCode, thrown);
   }

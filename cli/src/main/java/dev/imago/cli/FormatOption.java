@@ -53,7 +53,11 @@ record FormatOption(String name, Type type, String help, @Nullable String initia
   };
 
   private static final FormatOption[] RAW = {
-    new FormatOption("size", Type.SIZE, "Virtual disk size", null),
+    new FormatOption("size", Type.SIZE, "Virtual disk size", null)
+  };
+
+  /** What files add to formats that do not know it themselves. */
+  private static final FormatOption[] FILE = {
     new FormatOption(
         "preallocation",
         Type.STRING,
@@ -61,16 +65,22 @@ record FormatOption(String name, Type type, String help, @Nullable String initia
         null)
   };
 
-  /** The options of a known format. */
+  /** The options of a known format in a file. */
   static FormatOption[] of(String format) {
-    return format.equals("qcow2") ? QCOW2 : RAW;
+    return format.equals("qcow2") ? QCOW2 : new FormatOption[] {RAW[0], FILE[0]};
   }
 
-  /** What {@code -o help} prints. */
-  static String describe(String format) {
-    List<FormatOption> sorted = new ArrayList<>(List.of(of(format)));
+  /**
+   * What {@code -o help} prints.
+   *
+   * @param file whether it is known that the image will be in a file
+   */
+  static String describe(String format, boolean file) {
+    boolean formatsOwn = !file && format.equals("raw");
+    List<FormatOption> sorted = new ArrayList<>(List.of(formatsOwn ? RAW : of(format)));
     sorted.sort(Comparator.comparing(FormatOption::name));
-    StringBuilder text = new StringBuilder("Supported ").append(format).append(" options:\n");
+    StringBuilder text = new StringBuilder("Supported ");
+    text.append(file ? "" : format + " ").append("options:\n");
     for (FormatOption option : sorted) {
       int start = text.length();
       text.append("  ").append(option.name).append('=').append(option.type.word);
@@ -78,6 +88,10 @@ record FormatOption(String name, Type type, String help, @Nullable String initia
         text.append(' ');
       }
       text.append(" - ").append(option.help).append('\n');
+    }
+    if (!file) {
+      text.append("\nThe protocol level may support further options.\n");
+      text.append("Specify the target filename to include those options.\n");
     }
     return text.toString();
   }

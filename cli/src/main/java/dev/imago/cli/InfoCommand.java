@@ -1,7 +1,6 @@
 package dev.imago.cli;
 
 import dev.imago.Images;
-import dev.imago.UnknownFormatException;
 import dev.imago.image.References;
 import dev.imago.qcow2.Qcow2;
 import dev.imago.qcow2.Qcow2Info;
@@ -90,15 +89,11 @@ final class InfoCommand {
   /** Looks at one file. No lambda: this is the shortest command, and start-up is most of it. */
   private static ImageInfo look(FileName name, @Nullable String format, boolean forceShare)
       throws Failure {
+    Opening.requireKnown(name, format, 1);
     FileStorage.Options options = FileStorage.Options.readOnly().withLock(!forceShare);
     try (FileStorage storage = FileStorage.open(name.path(), options)) {
       String known = format != null ? format : Images.probe(storage);
-      Qcow2Info qcow2 =
-          switch (known) {
-            case "qcow2" -> Qcow2.info(storage);
-            case "raw" -> null;
-            default -> throw new UnknownFormatException(known);
-          };
+      Qcow2Info qcow2 = known.equals("qcow2") ? Qcow2.info(storage) : null;
       return new ImageInfo(name.literal(), known, storage.size(), storage.allocatedBytes(), qcow2);
     } catch (IOException e) {
       throw Errors.opening(name, e, 1);

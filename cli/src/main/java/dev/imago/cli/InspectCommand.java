@@ -37,6 +37,7 @@ final class InspectCommand {
     }
     FileName name = options.onlyFile();
     OutputFormat outputFormat = OutputFormat.of(output);
+    Opening.requireKnown(name, format, 1);
     String asked = format;
     boolean shared = forceShare;
     Inspection found = Opening.attempt(name, 1, path -> Images.inspect(path, asked, shared));

@@ -31,7 +31,16 @@ final class Opening {
 
   /** Opens an image, or ends the command with {@code exitCode}. */
   static Image image(FileName name, OpenOptions options, int exitCode) throws Failure {
+    requireKnown(name, options.format(), exitCode);
     return attempt(name, exitCode, path -> Images.open(path, options));
+  }
+
+  /** Refuses a format that is not known before anything is opened; null is to be probed. */
+  static void requireKnown(FileName name, @Nullable String format, int exitCode) throws Failure {
+    if (format != null && !Images.formats().contains(format)) {
+      throw new Failure(
+          "Could not open '" + name.typed() + "': Unknown driver '" + format + "'", exitCode);
+    }
   }
 
   /** Opens something, or ends the command with {@code exitCode}. */
