@@ -289,8 +289,7 @@ final class ConvertCommand {
       Path path = Images.resolveName(target, typed.literal());
       FileName file = new FileName(path.toString(), path.toString());
       try {
-        Images.open(
-                path, Opening.options(parameters.get("backing_fmt")).forceShare(forceShare))
+        Images.open(path, Opening.options(parameters.get("backing_fmt")).forceShare(forceShare))
             .close();
         return;
       } catch (IOException e) {

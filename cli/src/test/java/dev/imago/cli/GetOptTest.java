@@ -7,7 +7,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
-/** What GNU getopt_long makes of the same command lines was recorded once (decision 0101). */
+/** What GNU getopt_long makes of the same command lines was recorded once (docs/decisions/0030). */
 class GetOptTest {
   private static final Option[] OPTIONS = {
     Option.flag('h', "help"),

@@ -43,8 +43,7 @@ class FailingConvertTest {
         .isEqualTo(
             "imago: %s: error while converting raw: %s\n"
                 .formatted(
-                    folder.resolve("target"),
-                    "The image size is too large for file format 'raw'"));
+                    folder.resolve("target"), "The image size is too large for file format 'raw'"));
     assertThat(folder.resolve("target")).doesNotExist();
   }
 
