@@ -119,7 +119,7 @@ final class Qcow2Checker {
       } else if (g.inCluster(hostOffset) != 0) {
         findings.corruption(
             "ERROR refcount block %d is not cluster aligned; refcount table entry corrupted", i);
-      } else if (hostOffset < 0 || g.clusterIndex(hostOffset) >= counts.clusters()) {
+      } else if (hostOffset < 0 || g.clusterIndex(hostOffset) >= walk.clusters()) {
         findings.corruption("ERROR refcount block %d is outside image", i);
         reftable[i] = 0;
       } else {
@@ -134,12 +134,13 @@ final class Qcow2Checker {
 
   /** Compares all stored counts with ours; afterwards {@link #counts} holds the stored ones. */
   private void compareAll() throws IOException {
+    long clusters = walk.clusters();
     Set<Long> twice = repeatedBlocks();
     Set<Long> seen = new HashSet<>();
-    long blocks = Math.min(reftable.length, g.reftableIndex(counts.clusters() - 1) + 1);
+    long blocks = Math.min(reftable.length, g.reftableIndex(clusters - 1) + 1);
     for (int i = 0; i < blocks; i++) {
       long first = g.firstClusterOfBlock(i);
-      long end = Math.min(first + g.refcountsPerBlock(), counts.clusters());
+      long end = Math.min(first + g.refcountsPerBlock(), clusters);
       long hostOffset = reftable[i] & ~REFTABLE_RESERVED;
       if (hostOffset == 0 || reader.isHole(hostOffset, g.clusterSize())) {
         compareWithZero(first, end);
@@ -152,7 +153,7 @@ final class Qcow2Checker {
       }
       ticker.tick();
     }
-    compareWithZero(g.firstClusterOfBlock(blocks), counts.clusters());
+    compareWithZero(g.firstClusterOfBlock(blocks), clusters);
   }
 
   /** Blocks to which several table entries lead. */
@@ -182,14 +183,14 @@ final class Qcow2Checker {
    * @param again whether another table entry led to this block: its leaks are not told again
    */
   private void compare(ByteBuffer block, long first, long end, boolean again) throws IOException {
-    for (long at = first; at < end; at = chunkEnd(at)) {
+    for (long at = again ? nextChunk(first) : first; at >= 0 && at < end; ) {
       long stop = Math.min(end, chunkEnd(at));
-      if (counts.chunkIsEmpty(at) && (again || allZero(block, at - first, stop - first))) {
-        continue;
+      if (again || !counts.chunkIsEmpty(at) || !allZero(block, at - first, stop - first)) {
+        for (long number = at; number < stop; number++) {
+          compare(number, RefcountBlock.get(block, (int) (number - first), g.refcountOrder()));
+        }
       }
-      for (long number = at; number < stop; number++) {
-        compare(number, RefcountBlock.get(block, (int) (number - first), g.refcountOrder()));
-      }
+      at = again ? nextChunk(stop) : stop;
     }
   }
 

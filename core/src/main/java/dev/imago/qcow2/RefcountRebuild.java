@@ -36,7 +36,7 @@ final class RefcountRebuild {
   private final Findings findings = new Findings();
 
   // The layout: a table, then blocks; the i-th block is the one of table entry blockIndexes[i].
-  private final long start;
+  private long start;
   private long tableClusters;
   private int[] blockIndexes = new int[0];
 
@@ -49,7 +49,6 @@ final class RefcountRebuild {
     g = header.geometry();
     walk = new ReferenceWalk(storage, cluster, fileSize, reader, findings);
     counts = walk.counts();
-    start = g.clusters(fileSize);
   }
 
   /**
@@ -115,6 +114,7 @@ final class RefcountRebuild {
 
   /** Finds which blocks are needed, for all that is counted and for the new structures too. */
   private void layOut() throws UnsupportedFeatureException {
+    start = walk.clusters();
     int[] found = new int[16];
     int size = 0;
     for (long at = nextCounted(0); at >= 0; ) {

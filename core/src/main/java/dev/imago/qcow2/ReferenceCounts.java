@@ -1,6 +1,7 @@
 package dev.imago.qcow2;
 
 import java.io.IOException;
+import java.util.Arrays;
 import java.util.Map;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
@@ -29,6 +30,11 @@ final class ReferenceCounts {
   private final @Nullable Object @Nullable [] dense;
 
   private final TreeMap<Long, Object> sparse = new TreeMap<>();
+
+  /** The chunk of {@link #sparse} that was asked for last. */
+  private long lastNumber = -1;
+
+  private @Nullable Object lastChunk;
 
   /** The counts need more memory than allowed: there are references all over a huge, empty file. */
   static final class TooScatteredException extends IOException {
@@ -96,6 +102,21 @@ final class ReferenceCounts {
     set(cluster, (int) Math.min(Integer.MAX_VALUE, (long) get(cluster) + times));
   }
 
+  /** Counts {@code times} more references to each cluster from {@code first} to {@code last}. */
+  void addAll(long first, long last, int times) throws TooScatteredException {
+    for (long i = first; i <= last; i++) {
+      boolean whole = (i & CHUNK - 1) == 0 && i + CHUNK - 1 <= last;
+      if (whole && times <= NARROW_MAX && chunkIsEmpty(i)) {
+        byte[] chunk = new byte[NARROW_BYTES];
+        Arrays.fill(chunk, (byte) (times * 0x55));
+        put(i >>> CHUNK_BITS, charged(chunk, NARROW_BYTES));
+        i += CHUNK - 1;
+      } else {
+        add(i, times);
+      }
+    }
+  }
+
   /** Sets a cluster's count. */
   void set(long cluster, int count) throws TooScatteredException {
     long number = cluster >>> CHUNK_BITS;
@@ -156,10 +177,14 @@ final class ReferenceCounts {
   }
 
   private @Nullable Object chunk(long number) {
-    if (dense == null) {
-      return sparse.get(number);
+    if (dense != null) {
+      return number < dense.length ? dense[(int) number] : null;
     }
-    return number < dense.length ? dense[(int) number] : null;
+    if (number != lastNumber) {
+      lastNumber = number;
+      lastChunk = sparse.get(number);
+    }
+    return lastChunk;
   }
 
   private void put(long number, Object chunk) {
@@ -167,6 +192,8 @@ final class ReferenceCounts {
       dense[(int) number] = chunk;
     } else {
       sparse.put(number, chunk);
+      lastNumber = number;
+      lastChunk = chunk;
     }
   }
 }

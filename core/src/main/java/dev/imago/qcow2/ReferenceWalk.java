@@ -55,13 +55,20 @@ final class ReferenceWalk {
     this.reader = reader;
     this.findings = findings;
     long inUse = Math.max(0, storage.allocatedBytes());
-    counts = new ReferenceCounts(g.clusters(fileSize), MEMORY + g.clusterIndex(inUse));
+    // A table of a few entries may begin right behind the end: what is missing reads as zero.
+    counts = new ReferenceCounts(g.clusters(fileSize) + 1, MEMORY + g.clusterIndex(inUse));
     l2Walk = new L2Walk(header, this, reader, findings);
   }
 
   /** The counts so far. */
   ReferenceCounts counts() {
     return counts;
+  }
+
+  /** Clusters of the file, with one behind its end if that is referred to. */
+  long clusters() {
+    long inFile = counts.clusters() - 1;
+    return counts.get(inFile) == 0 ? inFile : inFile + 1;
   }
 
   /** All L2 tables within the file. */
@@ -133,10 +140,7 @@ final class ReferenceWalk {
     if (!inFile(hostOffset, bytes)) {
       return false;
     }
-    long last = g.clusterIndex(hostOffset + bytes - 1);
-    for (long i = g.clusterIndex(hostOffset); i <= last; i++) {
-      counts.add(i, times);
-    }
+    counts.addAll(g.clusterIndex(hostOffset), g.clusterIndex(hostOffset + bytes - 1), times);
     return true;
   }
 

@@ -162,6 +162,20 @@ class RefcountRebuildTest {
   }
 
   @Test
+  void anL1TableBehindTheEndOfTheFileIsNotOverwritten() throws Exception {
+    Path image = image("cluster_size=4096");
+    dirty(image);
+    try (RandomAccessFile file = new RandomAccessFile(image.toFile(), "rw")) {
+      file.setLength(0x3000);
+    }
+
+    rebuild(image);
+
+    Qemu.check(image).clean();
+    assertThat(guest(image)).containsOnly(0);
+  }
+
+  @Test
   void aFullDiskLeavesTheImageAsItWas() throws Exception {
     Path image = killed("cluster_size=4096");
     byte[] before = Files.readAllBytes(image);
