@@ -59,6 +59,26 @@ class LauncherTest {
     assertThat(result.err()).isEmpty();
   }
 
+  /** Services run with LC_ALL=C, and their users' files have names all the same. */
+  @Test
+  void fileNamesAreUtf8WhateverTheLocaleIs() throws Exception {
+    for (String locale : List.of("C", "POSIX", "xx_XX.ISO-8859-1", "")) {
+      Result result =
+          run(
+              folder,
+              Map.of("LC_ALL", locale, "LANG", "C"),
+              "sh",
+              "-c",
+              // ä€ in UTF-8
+              "n=$(printf 'a\\303\\244\\342\\202\\254.raw') && '%s/imago' create -f raw \"$n\" 1M"
+                      .formatted(ROOT)
+                  + " && test -f \"$n\" && rm \"$n\"");
+
+      assertThat(result)
+          .isEqualTo(new Result(0, "Formatting 'a\u00e4\u20ac.raw', fmt=raw size=1048576\n", ""));
+    }
+  }
+
   @Test
   void runsUnderTheAddressSpaceLimitThatManagementSoftwareSets() throws Exception {
     Result result =
