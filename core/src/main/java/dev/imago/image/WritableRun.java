@@ -8,6 +8,9 @@ import java.io.IOException;
  * Host space made ready for a caller's own writes. The caller writes to {@link #storage()} at
  * {@link #hostOffset()}, then calls {@link #commit()}; closing without it gives the space back and
  * leaves the guest's bytes as they were. Other writes to the same clusters wait until then.
+ *
+ * <p>The space may be what a range had that was zeroed since the last flush: like any write that
+ * failed, one that is not committed may then be found there after a crash.
  */
 public interface WritableRun extends Closeable {
   /** Where to write. */

@@ -94,6 +94,9 @@ public final class ByteOracle {
               List<Version> all = versions(sector);
               all.subList(0, Math.max(0, all.indexOf(versions.getFirst()))).clear();
             });
+        if (!sizesMade.isEmpty()) {
+          sizes.subList(0, Math.max(0, sizes.indexOf(sizesMade.getFirst()))).clear();
+        }
       }
     }
 
@@ -113,6 +116,18 @@ public final class ByteOracle {
                   return outside;
                 });
         done();
+      }
+    }
+
+    /** It was undone: a running disk does not show it, but a crash before the next flush may. */
+    public void undone() {
+      synchronized (ByteOracle.this) {
+        made.forEach(
+            (sector, versions) -> {
+              List<Version> all = versions(sector);
+              all.removeAll(versions);
+              all.addAll(lastDone(all, NEVER - 1), versions);
+            });
       }
     }
 

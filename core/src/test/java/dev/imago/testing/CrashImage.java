@@ -4,9 +4,10 @@ import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.HashMap;
 import java.util.Map;
 import java.util.TreeMap;
-import org.jspecify.annotations.Nullable;
 
 /** What one storage holds after a crash: immutable, cheap to keep. */
 public final class CrashImage {
@@ -18,13 +19,25 @@ public final class CrashImage {
     this.size = size;
   }
 
+  /** What a file holds. */
+  public static CrashImage of(Path file) throws IOException {
+    byte[] bytes = Files.readAllBytes(file);
+    Map<Long, byte[]> sectors = new HashMap<>();
+    byte[] zeroes = new byte[CrashStorage.SECTOR];
+    for (int at = 0; at < bytes.length; at += CrashStorage.SECTOR) {
+      int end = Math.min(at + CrashStorage.SECTOR, bytes.length);
+      byte[] sector = new byte[CrashStorage.SECTOR];
+      System.arraycopy(bytes, at, sector, 0, end - at);
+      if (!Arrays.equals(sector, zeroes)) {
+        sectors.put((long) at / CrashStorage.SECTOR, sector);
+      }
+    }
+    return new CrashImage(sectors, bytes.length);
+  }
+
   /** In bytes. */
   public long size() {
     return size;
-  }
-
-  byte @Nullable [] sector(long number) {
-    return sectors.get(number);
   }
 
   Map<Long, byte[]> sectors() {

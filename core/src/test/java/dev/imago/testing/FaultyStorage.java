@@ -265,7 +265,12 @@ public final class FaultyStorage implements Storage {
     synchronized (this) {
       closed = true;
     }
-    around(request(StorageCall.CLOSE, 0, 0), inner::close, () -> {});
+    Request request = request(StorageCall.CLOSE, 0, 0);
+    hold(request, true);
+    inner.close();
+    if (failure(request) != null) {
+      throw new IOException(name() + ": Input/output error");
+    }
   }
 
   private synchronized Request request(StorageCall call, long hostOffset, long length) {

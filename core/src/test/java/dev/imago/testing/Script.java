@@ -104,6 +104,7 @@ public final class Script {
   private final Deque<String> log = new ArrayDeque<>();
   private Image image;
   private long version;
+  private boolean resizesAreDurable;
 
   /**
    * A script on an open image.
@@ -119,6 +120,12 @@ public final class Script {
     this.oracle = oracle;
     this.maxSize = maxSize;
     this.image = opener.open();
+  }
+
+  /** Expects a resize to survive as soon as it has returned, not only after the next flush. */
+  public Script expectingDurableResizes() {
+    resizesAreDurable = true;
+    return this;
   }
 
   /** The image as it is open now. */
@@ -155,7 +162,7 @@ public final class Script {
   private void perform(Op op) throws IOException {
     switch (op) {
       case WRITE, WRITE_FUA -> write(range(2L * image.clusterSize()), op == Op.WRITE_FUA);
-      case FILL -> write(range(48L * Math.min(image.clusterSize(), 4096)), false);
+      case FILL -> write(range(1 << 17), false);
       case READ -> read(range(3L * image.clusterSize()));
       case ZERO, ZERO_KEEPING_SPACE -> zero(range(3L * image.clusterSize()), op == Op.ZERO);
       case DISCARD -> discard(range(5L * image.clusterSize()), Discard.TO_ZERO);
@@ -305,7 +312,11 @@ public final class Script {
     say("resize from 0x%x to 0x%x".formatted(image.size(), size));
     ByteOracle.Change change = oracle.resizing(size);
     image.resize(size, Preallocation.OFF, true);
-    change.done();
+    if (resizesAreDurable) {
+      change.doneDurably();
+    } else {
+      change.done();
+    }
   }
 
   private void reopen() throws IOException {
@@ -327,7 +338,7 @@ public final class Script {
   private void reserve(Range range, boolean commit) throws IOException {
     boolean overwrite = random.nextBoolean();
     say((commit ? "reserve and write" : "reserve and give back"), range);
-    boolean inPlace = image.map(range.guestOffset(), range.length()) instanceof Mapping.Data;
+    Mapping before = image.map(range.guestOffset(), range.length());
     try (WritableRun run = image.reserve(range.guestOffset(), range.length(), overwrite)) {
       if (run.length() < 1 || run.length() > range.length()) {
         throw new AssertionError("reserved %d bytes".formatted(run.length()));
@@ -342,10 +353,24 @@ public final class Script {
         run.storage().write(ByteBuffer.wrap(bytes), run.hostOffset());
         run.commit();
         change.done();
-      } else if (!inPlace) {
+      } else if (usedAgain(before, run, range)) {
+        // The place may still be the old data's on the disk, until the zeroes are flushed.
+        ByteOracle.Change change = oracle.writing(range.guestOffset(), bytes);
+        run.storage().write(ByteBuffer.wrap(bytes), run.hostOffset());
+        change.undone();
+      } else if (!(before instanceof Mapping.Data)) {
         run.storage().write(ByteBuffer.wrap(bytes), run.hostOffset());
       }
     }
+  }
+
+  /** Whether a run lies where the guest's bytes were, or could be: always so in a data file. */
+  private static boolean usedAgain(Mapping before, WritableRun run, Range range) {
+    return switch (before) {
+      case Mapping.Data _ -> false;
+      case Mapping.Zero zero when zero.preallocatedHostOffset() >= 0 -> true;
+      default -> run.hostOffset() == range.guestOffset();
+    };
   }
 
   private void say(String what, Range range) {

@@ -1,0 +1,116 @@
+package dev.imago.qcow2;
+
+import dev.imago.image.CheckResult;
+import dev.imago.image.Image;
+import dev.imago.image.Progress;
+import dev.imago.testing.ByteOracle;
+import dev.imago.testing.CrashGroup;
+import dev.imago.testing.CrashImage;
+import dev.imago.testing.CrashStorage;
+import dev.imago.testing.Qemu;
+import dev.imago.testing.Script;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Says whether what a crash left is right: our checker, {@code qemu-img check}, every byte, and a
+ * second round of writes after opening it again.
+ */
+final class CrashJudge {
+  private static final int SECOND_ROUND = 25;
+
+  private final CrashSetup setup;
+  private final Path folder;
+  private final boolean askQemu;
+
+  /** A judge who may write to the folder that the run used. */
+  CrashJudge(CrashSetup setup, Path folder, boolean askQemu) {
+    this.setup = setup;
+    this.folder = folder;
+    this.askQemu = askQemu;
+  }
+
+  /** Fails the test with all that is needed to run it again. */
+  void judge(CrashRun.Crash crash) throws IOException, InterruptedException {
+    try {
+      CrashImage image = crash.left().get(CrashRun.IMAGE);
+      CrashImage data = crash.left().get(CrashRun.DATA);
+      CrashGroup group = new CrashGroup();
+      CrashStorage imageAgain = group.storage(CrashRun.IMAGE, image);
+      CrashStorage dataAgain = data == null ? null : group.storage(CrashRun.DATA, data);
+      ByteOracle oracle;
+      try (Image open = open(imageAgain, dataAgain)) {
+        oracle = crash.oracle().verifyCrashed(open);
+      }
+      check(image, data, "after the crash");
+      secondRound(oracle, imageAgain, dataAgain);
+      check(imageAgain.content(), content(dataAgain), "after the second round");
+    } catch (AssertionError | IOException | RuntimeException e) {
+      throw new AssertionError(
+          "%s%ncrash at %s, keeping %s: %s%n%s"
+              .formatted(setup, crash.moment(), crash.bias(), e, CrashTest.howToRepeat(setup)),
+          e);
+    }
+  }
+
+  /** Judges what an orderly end left: nothing may be leaked. */
+  void judgeClosed(CrashRun run) throws IOException, InterruptedException {
+    CheckResult ours = checkOurs(run.closed());
+    if (!ours.clean()) {
+      throw new AssertionError(
+          "%s%nafter closing: %s%n%s"
+              .formatted(setup, ours.findings(), CrashTest.howToRepeat(setup)));
+    }
+  }
+
+  private static @Nullable CrashImage content(@Nullable CrashStorage storage) {
+    return storage == null ? null : storage.content();
+  }
+
+  private Image open(CrashStorage image, @Nullable CrashStorage data) throws IOException {
+    CrashStorage dataAgain = data == null ? null : data.reopen();
+    Path base = folder.resolve("base.raw");
+    return CrashRun.open(setup, image.reopen(), dataAgain, base, Events.NONE);
+  }
+
+  private void secondRound(ByteOracle oracle, CrashStorage image, @Nullable CrashStorage data)
+      throws IOException {
+    Script script =
+        new Script(setup.seed() + 1, setup.mix(), () -> open(image, data), oracle, setup.maxSize());
+    script.run(SECOND_ROUND);
+    oracle.verify(script.image());
+    script.close();
+  }
+
+  private void check(CrashImage image, @Nullable CrashImage data, String when)
+      throws IOException, InterruptedException {
+    CheckResult ours = checkOurs(image);
+    if (ours.corruptions() != 0 || ours.checkErrors() != 0) {
+      throw new AssertionError(when + " our check says: " + ours.findings());
+    }
+    if (askQemu) {
+      Path path = folder.resolve("disk.qcow2");
+      image.writeTo(path);
+      if (data != null) {
+        data.writeTo(folder.resolve("disk.data"));
+      }
+      Qemu.Check theirs = Qemu.check(path);
+      if (theirs.corruptions() != 0 || theirs.checkErrors() != 0) {
+        throw new AssertionError(when + " qemu-img says: " + theirs.output());
+      }
+      if (theirs.leaks() != ours.leaks()) {
+        throw new AssertionError(
+            "%s we see %d leaks, and qemu-img %d".formatted(when, ours.leaks(), theirs.leaks()));
+      }
+      Files.deleteIfExists(path);
+    }
+  }
+
+  private static CheckResult checkOurs(CrashImage image) throws IOException {
+    try (CrashStorage storage = new CrashGroup().storage("checked", image)) {
+      return Qcow2.check(storage, Progress.NONE);
+    }
+  }
+}

@@ -1,0 +1,220 @@
+package dev.imago.qcow2;
+
+import dev.imago.testing.CrashImage;
+import dev.imago.testing.Qemu;
+import dev.imago.testing.Script.Mix;
+import dev.imago.testing.Script.Op;
+import dev.imago.testing.Stamp;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.SplittableRandom;
+import java.util.random.RandomGenerator;
+
+/**
+ * What one crash run is made of. All follows from the kind and the seed.
+ *
+ * @param size of the disk in bytes
+ * @param maxSize resizes do not go above this
+ * @param cacheBytes for L2 slices, and as many for refcounts
+ * @param steps things that the script does
+ * @param threads 1 for a script that can be run again exactly
+ * @param discardUnit as {@link dev.imago.testing.CrashStorage#behaving} takes it
+ */
+record CrashSetup(
+    Kind kind,
+    long seed,
+    int clusterSize,
+    int refcountBits,
+    int version,
+    long size,
+    long maxSize,
+    long cacheBytes,
+    long quarantineBytes,
+    Mix mix,
+    int steps,
+    int threads,
+    int discardUnit,
+    boolean zeroesCheaply) {
+
+  /** What the run is about. */
+  enum Kind {
+    PLAIN,
+    /** Copy on write from a backing image that ends before the overlay, or behind it. */
+    BACKING,
+    DATA_FILE,
+    DATA_FILE_RAW,
+    /** Resizes all the time: L1 tables of one cluster and more. */
+    L1_GROWTH,
+    /** 512-byte clusters, 64-bit counts: the refcount table soon is too short. */
+    REFCOUNT_GROWTH,
+    /** Caches of one or two slices: evictions in the middle of everything. */
+    SMALL_CACHES,
+    /** Clusters compressed by qemu-img that are overwritten and discarded. */
+    COMPRESSED,
+    /** An internal snapshot made by qemu-img shares tables and clusters. */
+    SNAPSHOT,
+    /** A flush runs beside writers. */
+    THREADS
+  }
+
+  private static final long MIB = 1 << 20;
+
+  static CrashSetup of(Kind kind, long seed) {
+    RandomGenerator random = new SplittableRandom(seed * 31 + kind.ordinal());
+    int cluster = List.of(512, 512, 1024, 4096, 4096, 65536).get(random.nextInt(6));
+    int bits = List.of(1, 2, 8, 16, 16, 32, 64).get(random.nextInt(7));
+    int version =
+        kind != Kind.DATA_FILE && kind != Kind.DATA_FILE_RAW && random.nextInt(8) == 0 ? 2 : 3;
+    long cache = 1L << 20;
+    long quarantine = random.nextInt(3) == 0 ? 16L * cluster : 1L << 30;
+    Mix mix = Mix.USUAL.with(Op.REOPEN, 1);
+    long size = random.nextInt(4) == 0 ? MIB + 1536 : MIB;
+    long maxSize = 2 * size;
+    int steps = 80;
+    int threads = 1;
+    switch (kind) {
+      case L1_GROWTH -> {
+        cluster = random.nextBoolean() ? 512 : 1024;
+        size = 64 << 10;
+        maxSize = cluster == 512 ? 6 * MIB : 20 * MIB;
+        cache = random.nextBoolean() ? 2L * cluster : cache;
+        mix = mix.with(Op.GROW, 8).with(Op.SHRINK, 4).with(Op.FLUSH, 12).with(Op.FILL, 3);
+      }
+      case REFCOUNT_GROWTH -> {
+        cluster = 512;
+        bits = 64;
+        version = 3;
+        size = 4 * MIB;
+        maxSize = 5 * MIB;
+        mix = mix.with(Op.FILL, 60).with(Op.FLUSH, 16).with(Op.READ, 1);
+        steps = 120;
+      }
+      case SMALL_CACHES -> {
+        cluster = random.nextBoolean() ? 512 : 4096;
+        cache = cluster * (1L + random.nextInt(2));
+        size = cluster == 512 ? MIB : 8 * MIB;
+        maxSize = 2 * size;
+        mix = mix.with(Op.FLUSH, 2);
+      }
+      case DATA_FILE -> mix = mix.with(Op.DISCARD_REWRITE_FLUSH, 12).with(Op.GROW, 1);
+      case DATA_FILE_RAW ->
+          mix = mix.with(Op.DISCARD_REWRITE_FLUSH, 12).with(Op.GROW, 6).with(Op.SHRINK, 4);
+      case BACKING -> {
+        cache = random.nextBoolean() ? 2L * Math.min(cluster, 4096) : cache;
+        mix = mix.with(Op.GROW, 5).with(Op.SHRINK, 4);
+      }
+      case SNAPSHOT -> bits = Math.max(bits, 2);
+      case COMPRESSED -> mix = mix.with(Op.DISCARD, 16).with(Op.READ, 20);
+      case THREADS -> {
+        cluster = random.nextBoolean() ? 4096 : 65536;
+        size = 16L * cluster;
+        threads = 2 + random.nextInt(3);
+        steps = 40;
+      }
+      default -> mix = mix.with(Op.GROW, 1).with(Op.SHRINK, 1);
+    }
+    if (version == 2) {
+      bits = 16;
+    }
+    int discardUnit = List.of(0, 512, 512, 4096).get(random.nextInt(4));
+    return new CrashSetup(
+        kind,
+        seed,
+        cluster,
+        bits,
+        version,
+        size,
+        maxSize,
+        cache,
+        quarantine,
+        mix,
+        steps,
+        threads,
+        discardUnit,
+        random.nextBoolean());
+  }
+
+  boolean dataFile() {
+    return kind == Kind.DATA_FILE || kind == Kind.DATA_FILE_RAW;
+  }
+
+  /** Whether there is a backing image: growing over a longer one takes more than a new size. */
+  private boolean backing() {
+    return kind == Kind.BACKING || (kind == Kind.L1_GROWTH && seed % 2 == 0);
+  }
+
+  /** The bytes behind the overlay; empty without a backing image. */
+  byte[] behind() {
+    if (!backing()) {
+      return new byte[0];
+    }
+    long length = size + (300 << 10);
+    if (kind == Kind.L1_GROWTH) {
+      length = 2 * MIB;
+    } else if (seed % 2 == 0) {
+      length = size / 2 + 512;
+    }
+    return Stamp.bytes(seed + 1, 0, (int) length, 1);
+  }
+
+  /** What the disk holds at the beginning. */
+  byte[] content() {
+    return switch (kind) {
+      case COMPRESSED, SNAPSHOT -> Stamp.bytes(seed + 2, 0, (int) size, 2);
+      // A refcount table of one cluster reaches 2 MiB far.
+      case REFCOUNT_GROWTH ->
+          Stamp.bytes(seed + 2, 0, (int) (MIB * 8 / 5 + seed % 4 * (MIB / 12)), 2);
+      default -> new byte[0];
+    };
+  }
+
+  /** Has qemu-img make the image, with all that it names in the same folder. */
+  CrashImage make(Path image, Path data, Path base) throws IOException, InterruptedException {
+    Files.deleteIfExists(image);
+    Files.deleteIfExists(data);
+    String options =
+        "cluster_size=%d,refcount_bits=%d,compat=%s"
+            .formatted(clusterSize, refcountBits, version == 2 ? "0.10" : "1.1");
+    if (dataFile()) {
+      options += ",data_file=" + data;
+    }
+    if (kind == Kind.DATA_FILE_RAW) {
+      options += ",data_file_raw=on";
+    }
+    if (kind == Kind.COMPRESSED && version == 3 && seed % 2 == 1) {
+      options += ",compression_type=zstd";
+    }
+    if (content().length > 0) {
+      Path raw = image.resolveSibling("content");
+      Files.write(raw, Arrays.copyOf(content(), (int) size));
+      List<Object> words = new ArrayList<>(List.of("convert", "-f", "raw", "-O", "qcow2"));
+      if (kind == Kind.COMPRESSED) {
+        words.add("-c");
+      }
+      words.addAll(List.of("-o", options, raw, image));
+      Qemu.img(words.toArray());
+    } else {
+      List<Object> words = new ArrayList<>(List.of("create", "-q", "-f", "qcow2", "-o", options));
+      if (backing()) {
+        Files.write(base, behind());
+        words.addAll(List.of("-b", base, "-F", "raw"));
+      }
+      words.addAll(List.of(image, size));
+      Qemu.img(words.toArray());
+    }
+    if (kind == Kind.SNAPSHOT) {
+      Qemu.img("snapshot", "-c", "kept", image);
+    }
+    return CrashImage.of(image);
+  }
+
+  @Override
+  public String toString() {
+    return "%s seed %d (clusters %d, refcount bits %d, v%d, caches %d)"
+        .formatted(kind, seed, clusterSize, refcountBits, version, cacheBytes);
+  }
+}
