@@ -81,16 +81,24 @@ public final class Main {
     String command = operands.getFirst();
     String[] rest = operands.subList(1, operands.size()).toArray(new String[0]);
     return switch (command) {
-      case "check" -> CheckCommand.run(terminal, rest);
-      case "compare" -> CompareCommand.run(terminal, rest);
+      case "check" -> printed(terminal, CheckCommand.run(terminal, rest));
+      case "compare" -> printed(terminal, CompareCommand.run(terminal, rest));
       case "convert" -> ConvertCommand.run(terminal, rest);
       case "create" -> CreateCommand.run(terminal, rest);
-      case "info" -> InfoCommand.run(terminal, rest);
-      case "inspect" -> InspectCommand.run(terminal, rest);
-      case "map" -> MapCommand.run(terminal, rest);
+      case "info" -> printed(terminal, InfoCommand.run(terminal, rest));
+      case "inspect" -> printed(terminal, InspectCommand.run(terminal, rest));
+      case "map" -> printed(terminal, MapCommand.run(terminal, rest));
       case "resize" -> ResizeCommand.run(terminal, rest);
       default -> throw new UsageException("Command not found: " + command);
     };
+  }
+
+  /** For commands that do nothing but tell: what nobody could be told was not done. */
+  private static int printed(Terminal terminal, int code) throws Failure {
+    if (terminal.out().checkError()) {
+      throw new Failure("standard output: could not be written");
+    }
+    return code;
   }
 
   /**
