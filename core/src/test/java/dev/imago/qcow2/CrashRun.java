@@ -12,6 +12,7 @@ import dev.imago.testing.CrashImage;
 import dev.imago.testing.CrashStorage;
 import dev.imago.testing.FlatImage;
 import dev.imago.testing.Script;
+import dev.imago.testing.StorageCall;
 import dev.imago.testing.ThreadedScript;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -145,8 +146,9 @@ final class CrashRun {
     String where = events.path() + moment.storage() + moment.call();
     int count = seen.merge(where, 1, Integer::sum);
     List<Crash> crashes = kept.computeIfAbsent(where, w -> new ArrayList<>());
-    int place = crashes.size() < perClass ? crashes.size() : random.nextInt(count);
-    if (place < perClass) {
+    int wanted = rare(moment) ? 4 * perClass : perClass;
+    int place = crashes.size() < wanted ? crashes.size() : random.nextInt(count);
+    if (place < wanted) {
       // What is left depends on the moment alone, however many others are kept.
       RandomGenerator left = new SplittableRandom(setup.seed() * 1_000_003 + moment.number());
       Bias bias = Bias.values()[left.nextInt(Bias.values().length)];
@@ -157,6 +159,12 @@ final class CrashRun {
         crashes.add(crash);
       }
     }
+  }
+
+  /** What few runs come to. */
+  private static boolean rare(Moment moment) {
+    return moment.call() == StorageCall.RESIZE
+        || moment.stage().equals(Events.Stage.REFTABLE_POINTER.name());
   }
 
   /** Knows the stages that each thread's flush has reached, and passes on what is to go wrong. */

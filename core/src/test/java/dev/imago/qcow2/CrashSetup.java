@@ -167,7 +167,7 @@ record CrashSetup(
       case COMPRESSED, SNAPSHOT -> Stamp.bytes(seed + 2, 0, (int) size, 2);
       // A refcount table of one cluster reaches 2 MiB far.
       case REFCOUNT_GROWTH ->
-          Stamp.bytes(seed + 2, 0, (int) (MIB * 8 / 5 + seed % 4 * (MIB / 12)), 2);
+          Stamp.bytes(seed + 2, 0, (int) (MIB * 7 / 4 + seed % 4 * (MIB / 24)), 2);
       default -> new byte[0];
     };
   }

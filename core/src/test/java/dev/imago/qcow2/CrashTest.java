@@ -19,8 +19,7 @@ import org.junit.jupiter.params.provider.EnumSource;
  */
 class CrashTest {
   private static final boolean LONG = Boolean.getBoolean("imago.long");
-  private static final int RUNS = LONG ? 20 : 1;
-  private static final int PER_CLASS = LONG ? 2 : 1;
+  private static final int RUNS = LONG ? 30 : 1;
   private static final long FIRST_SEED = Long.getLong("imago.seed", 1);
   private static final Map<String, Integer> STAGES = new TreeMap<>();
   private static final Map<String, Integer> CALLS = new TreeMap<>();
@@ -44,7 +43,7 @@ class CrashTest {
       return;
     }
     for (long seed = FIRST_SEED; seed < FIRST_SEED + RUNS; seed++) {
-      run(CrashSetup.of(kind, seed), PER_CLASS);
+      run(CrashSetup.of(kind, seed), 1);
     }
   }
 
