@@ -40,6 +40,11 @@ final class Findings {
     }
   }
 
+  /** Whether there is anything at all. */
+  boolean any() {
+    return corruptions + leaks + errors > 0;
+  }
+
   long corruptions() {
     return corruptions;
   }

@@ -14,16 +14,31 @@ final class L2Walk {
   private final ReferenceWalk walk;
   private final TableReader reader;
   private final Findings findings;
+
+  /** In a plain entry all of these bits are 0, but for COPIED. */
+  private final long notPlain;
+
+  private final ReferenceCounts counts;
+  private final long wholeClusters;
+  private boolean unflagged;
   private long allocated;
   private long fragmented;
   private long compressed;
 
-  L2Walk(Header header, ReferenceWalk walk, TableReader reader, Findings findings) {
+  L2Walk(Header header, ReferenceWalk walk, long fileSize, TableReader reader, Findings findings) {
     g = header.geometry();
     extended = header.extendedL2();
+    notPlain = ~(Geometry.OFFSET_MASK & -(long) g.clusterSize());
+    counts = walk.counts();
+    wholeClusters = g.clusterIndex(fileSize);
     this.walk = walk;
     this.reader = reader;
     this.findings = findings;
+  }
+
+  /** Whether an active entry with a host cluster lacks COPIED. */
+  boolean unflagged() {
+    return unflagged;
   }
 
   /** Guest clusters that the image keeps itself. */
@@ -60,19 +75,35 @@ final class L2Walk {
       if ((word | bitmap) == 0) {
         continue;
       }
+      long target = word & Geometry.OFFSET_MASK;
+      if (active && times == 1 && plain(word, target)) {
+        allocated++;
+        fragmented += next != 0 && target != next ? 1 : 0;
+        next = target + g.clusterSize();
+        continue;
+      }
       if ((word & Geometry.COMPRESSED) != 0) {
         compressedEntry(word, bitmap, at / width, times, active);
         continue;
       }
       if (standardEntry(word, bitmap, times) && active) {
-        long target = word & Geometry.OFFSET_MASK;
+        unflagged |= (word & Geometry.COPIED) == 0;
         allocated++;
-        if (next != 0 && target != next) {
-          fragmented++;
-        }
+        fragmented += next != 0 && target != next ? 1 : 0;
         next = target + g.clusterSize();
       }
     }
+  }
+
+  /** Whether this is the first reference to a data cluster, right in every way; counts it if so. */
+  private boolean plain(long word, long target) {
+    long index = g.clusterIndex(target);
+    return (word & notPlain) == Geometry.COPIED
+        && !extended
+        && !g.externalData()
+        && index > 0
+        && index < wholeClusters
+        && counts.addFirst(index);
   }
 
   private void compressedEntry(long word, long bitmap, int index, int times, boolean active)

@@ -25,6 +25,7 @@ final class ReferenceCounts {
   private final long clusters;
   private final long budget;
   private long used;
+  private boolean shared;
 
   /** By chunk number; null if there would be too many. */
   private final @Nullable Object @Nullable [] dense;
@@ -71,6 +72,11 @@ final class ReferenceCounts {
     return clusters;
   }
 
+  /** Whether any cluster was ever counted more than once. */
+  boolean shared() {
+    return shared;
+  }
+
   /** The count of a cluster. */
   int get(long cluster) {
     Object chunk = chunk(cluster >>> CHUNK_BITS);
@@ -102,11 +108,39 @@ final class ReferenceCounts {
     set(cluster, (int) Math.min(Integer.MAX_VALUE, (long) get(cluster) + times));
   }
 
+  /**
+   * Counts the first reference to a cluster: the quick way for what nearly all clusters are.
+   *
+   * @return false if nothing was done, because it is not that simple
+   */
+  boolean addFirst(long cluster) {
+    if (chunk(cluster >>> CHUNK_BITS) instanceof byte[] bytes && bytes.length == NARROW_BYTES) {
+      int at = (int) cluster >>> 2 & NARROW_BYTES - 1;
+      int shift = ((int) cluster & 3) * 2;
+      if ((bytes[at] >>> shift & 3) == 0) {
+        bytes[at] |= (byte) (1 << shift);
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /**
+   * The counts of the chunk that holds a cluster, 2 bits each, 4 in a byte, the first lowest; null
+   * if they are kept in another way.
+   */
+  byte @Nullable [] narrowChunk(long cluster) {
+    return chunk(cluster >>> CHUNK_BITS) instanceof byte[] bytes && bytes.length == NARROW_BYTES
+        ? bytes
+        : null;
+  }
+
   /** Counts {@code times} more references to each cluster from {@code first} to {@code last}. */
   void addAll(long first, long last, int times) throws TooScatteredException {
     for (long i = first; i <= last; i++) {
       boolean whole = (i & CHUNK - 1) == 0 && i + CHUNK - 1 <= last;
       if (whole && times <= NARROW_MAX && chunkIsEmpty(i)) {
+        shared |= times > 1;
         byte[] chunk = new byte[NARROW_BYTES];
         Arrays.fill(chunk, (byte) (times * 0x55));
         put(i >>> CHUNK_BITS, charged(chunk, NARROW_BYTES));
@@ -121,6 +155,7 @@ final class ReferenceCounts {
   void set(long cluster, int count) throws TooScatteredException {
     long number = cluster >>> CHUNK_BITS;
     int in = (int) cluster & (CHUNK - 1);
+    shared |= count > 1;
     Object chunk = chunk(number);
     if (chunk == null) {
       chunk = charged(new byte[NARROW_BYTES], NARROW_BYTES);

@@ -40,6 +40,7 @@ final class ReferenceWalk {
   private final TableSet l2Tables = new TableSet();
   private final List<Role> roles = new ArrayList<>();
   private final L2Walk l2Walk;
+  private boolean unflagged;
 
   /** Clusters that belong to one structure, whose references are known. */
   record Role(String name, long firstCluster, long clusters) {}
@@ -57,7 +58,7 @@ final class ReferenceWalk {
     long inUse = Math.max(0, storage.allocatedBytes());
     // A table of a few entries may begin right behind the end: what is missing reads as zero.
     counts = new ReferenceCounts(g.clusters(fileSize) + 1, MEMORY + g.clusterIndex(inUse));
-    l2Walk = new L2Walk(header, this, reader, findings);
+    l2Walk = new L2Walk(header, this, fileSize, reader, findings);
   }
 
   /** The counts so far. */
@@ -69,6 +70,14 @@ final class ReferenceWalk {
   long clusters() {
     long inFile = counts.clusters() - 1;
     return counts.get(inFile) == 0 ? inFile : inFile + 1;
+  }
+
+  /**
+   * Whether COPIED is right everywhere if the stored counts are ours: nothing is used twice, and
+   * every active entry has the flag.
+   */
+  boolean allFlagged() {
+    return !unflagged && !l2Walk.unflagged() && !counts.shared();
   }
 
   /** All L2 tables within the file. */
@@ -163,6 +172,7 @@ final class ReferenceWalk {
     if (hostOffset == 0) {
       return;
     }
+    unflagged |= active && (word & Geometry.COPIED) == 0;
     if (g.inCluster(hostOffset) != 0) {
       findings.corruption(
           "ERROR l2_offset=%x: Table is not cluster aligned; L1 entry corrupted", hostOffset);
