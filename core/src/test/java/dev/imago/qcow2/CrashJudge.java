@@ -3,6 +3,7 @@ package dev.imago.qcow2;
 import dev.imago.image.CheckResult;
 import dev.imago.image.Image;
 import dev.imago.image.Progress;
+import dev.imago.qcow2.CrashSetup.Kind;
 import dev.imago.testing.ByteOracle;
 import dev.imago.testing.CrashGroup;
 import dev.imago.testing.CrashImage;
@@ -12,6 +13,7 @@ import dev.imago.testing.Script;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -104,8 +106,19 @@ final class CrashJudge {
         throw new AssertionError(
             "%s we see %d leaks, and qemu-img %d".formatted(when, ours.leaks(), theirs.leaks()));
       }
+      if (setup.kind() == Kind.SNAPSHOT && !Arrays.equals(setup.content(), snapshot(path))) {
+        throw new AssertionError(when + " the snapshot's bytes are not what they were");
+      }
       Files.deleteIfExists(path);
     }
+  }
+
+  private byte[] snapshot(Path image) throws IOException, InterruptedException {
+    Path raw = folder.resolve("snapshot.raw");
+    Qemu.img("convert", "-f", "qcow2", "-l", "kept", "-O", "raw", image, raw);
+    byte[] bytes = Files.readAllBytes(raw);
+    Files.delete(raw);
+    return bytes;
   }
 
   private static CheckResult checkOurs(CrashImage image) throws IOException {

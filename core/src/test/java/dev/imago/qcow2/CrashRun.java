@@ -132,7 +132,7 @@ final class CrashRun {
     Qcow2.Options options =
         Qcow2.Options.defaults()
             .withWritable(true)
-            .withSync(SyncMode.FULL)
+            .withSync(setup.sync())
             .withCaches(setup.cacheBytes(), setup.cacheBytes())
             .withQuarantine(setup.quarantineBytes());
     return Qcow2.open(image, options, new Opener(data, base), events);
@@ -151,7 +151,10 @@ final class CrashRun {
     if (place < wanted) {
       // What is left depends on the moment alone, however many others are kept.
       RandomGenerator left = new SplittableRandom(setup.seed() * 1_000_003 + moment.number());
-      Bias bias = Bias.values()[left.nextInt(Bias.values().length)];
+      Bias bias =
+          setup.sync() == SyncMode.FULL
+              ? Bias.values()[left.nextInt(Bias.values().length)]
+              : Bias.ALL;
       Crash crash = new Crash(moment, bias, group.crash(left, bias), oracle.copy());
       if (place < crashes.size()) {
         crashes.set(place, crash);

@@ -1,5 +1,6 @@
 package dev.imago.qcow2;
 
+import dev.imago.image.SyncMode;
 import dev.imago.testing.CrashImage;
 import dev.imago.testing.Qemu;
 import dev.imago.testing.Script.Mix;
@@ -58,7 +59,9 @@ record CrashSetup(
     /** An internal snapshot made by qemu-img shares tables and clusters. */
     SNAPSHOT,
     /** A flush runs beside writers. */
-    THREADS
+    THREADS,
+    /** Without barriers of the host: only what a killed process leaves must be right. */
+    KILLED
   }
 
   private static final long MIB = 1 << 20;
@@ -112,6 +115,7 @@ record CrashSetup(
       case THREADS -> {
         cluster = random.nextBoolean() ? 4096 : 65536;
         size = 16L * cluster;
+        cache = random.nextBoolean() ? 8192 : cache;
         threads = 2 + random.nextInt(3);
         steps = 40;
       }
@@ -138,8 +142,18 @@ record CrashSetup(
         random.nextBoolean());
   }
 
+  /** With less than FULL a power cut may do anything; a killed process may not. */
+  SyncMode sync() {
+    if (kind != Kind.KILLED) {
+      return SyncMode.FULL;
+    }
+    return seed % 2 == 0 ? SyncMode.RELAXED : SyncMode.NONE;
+  }
+
   boolean dataFile() {
-    return kind == Kind.DATA_FILE || kind == Kind.DATA_FILE_RAW;
+    return kind == Kind.DATA_FILE
+        || kind == Kind.DATA_FILE_RAW
+        || (kind == Kind.THREADS && version == 3 && seed % 3 == 0);
   }
 
   /** Whether there is a backing image: growing over a longer one takes more than a new size. */

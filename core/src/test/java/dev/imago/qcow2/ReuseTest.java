@@ -11,6 +11,7 @@ import dev.imago.testing.Qemu;
 import dev.imago.testing.StorageCall;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.AfterEach;
@@ -91,6 +92,18 @@ class ReuseTest {
     image.flush();
     everythingReads(2);
     assertThat(TestImages.read(image, LOOKED_AT * CLUSTER, CLUSTER)).containsOnly(0);
+  }
+
+  @Test
+  void aPinKeepsWhatWasMappedAsItWas() throws Exception {
+    ByteBuffer seen = ByteBuffer.allocate(CLUSTER);
+    try (Image.Pin _ = image.pin()) {
+      long mapped = hostOffset();
+      discardAndUseEverythingElse(2, CLUSTERS - 1);
+      storage.read(seen, mapped);
+    }
+    assertThat(seen.array()).containsOnly(1);
+    everythingReads(2);
   }
 
   @Test

@@ -3,6 +3,7 @@ package dev.imago.testing;
 import dev.imago.image.Image;
 import dev.imago.image.Image.Discard;
 import dev.imago.image.Image.Range;
+import dev.imago.storage.Storage.Preallocation;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
@@ -57,6 +58,11 @@ public final class ThreadedScript {
    * @param interrupts whether threads are interrupted in the middle of what they do
    */
   public void run(int steps, boolean interrupts) throws InterruptedException {
+    run(steps, interrupts, false);
+  }
+
+  /** As above; with {@code resizes}, one more thread makes the disk longer and shorter again. */
+  public void run(int steps, boolean interrupts, boolean resizes) throws InterruptedException {
     CountDownLatch running = new CountDownLatch(threads);
     List<Thread> workers = new ArrayList<>();
     for (int i = 0; i < threads; i++) {
@@ -70,6 +76,8 @@ public final class ThreadedScript {
                   }));
     }
     Thread flusher = Thread.ofPlatform().start(() -> guarded(() -> flushUntilDone(running)));
+    Thread resizer =
+        Thread.ofPlatform().start(() -> guarded(() -> resizeUntilDone(running, resizes)));
     RandomGenerator random = new SplittableRandom(seed);
     while (interrupts && running.getCount() > 0) {
       workers.get(random.nextInt(threads)).interrupt();
@@ -80,6 +88,7 @@ public final class ThreadedScript {
       worker.join();
     }
     flusher.join();
+    resizer.join();
     Throwable first = failures.peek();
     if (first != null) {
       throw new AssertionError("seed %d: %s".formatted(seed, first), first);
@@ -105,6 +114,21 @@ public final class ThreadedScript {
       image.flush();
       oracle.flushed(begun);
     }
+  }
+
+  private void resizeUntilDone(CountDownLatch running, boolean resizes) throws IOException {
+    long size = image.size();
+    RandomGenerator random = new SplittableRandom(seed);
+    while (resizes && running.getCount() > 0 && !stopped.get()) {
+      resize(size + (1 + random.nextInt(64)) * (long) image.clusterSize());
+      resize(size);
+    }
+  }
+
+  private void resize(long size) throws IOException {
+    ByteOracle.Change change = oracle.resizing(size);
+    image.resize(size, Preallocation.OFF, true);
+    change.done();
   }
 
   private void work(int id, int steps) throws IOException {
