@@ -9,6 +9,11 @@ import java.nio.charset.StandardCharsets;
 /** What a program says to a command line. */
 record Answer(int exit, String out, String err) {
 
+  /** The same without progress between 0 and 100 %: how far a step goes is each program's own. */
+  Answer withoutSteps() {
+    return new Answer(exit, out.replaceAll("    \\((?!0\\.00|100\\.00)[0-9.]+/100%\\)\r", ""), err);
+  }
+
   /** Asks the installed qemu-img. */
   static Answer ofQemu(String... args) throws Exception {
     Object[] command = new Object[args.length + 1];
