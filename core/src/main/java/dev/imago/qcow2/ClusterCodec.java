@@ -1,6 +1,7 @@
 package dev.imago.qcow2;
 
 import com.github.luben.zstd.Zstd;
+import com.github.luben.zstd.ZstdException;
 import dev.imago.internal.Buffers;
 import dev.imago.qcow2.ondisk.Header;
 import java.io.IOException;
@@ -96,14 +97,19 @@ sealed interface ClusterCodec {
         if (Zstd.isError(frame) || frame <= 0) {
           throw new IOException("no zstd frame: " + Zstd.getErrorName(frame));
         }
-        long count =
-            Zstd.decompressDirectByteBuffer(
-                cluster,
-                cluster.position(),
-                cluster.remaining(),
-                encoded,
-                encoded.position(),
-                (int) frame);
+        long count;
+        try {
+          count =
+              Zstd.decompressDirectByteBuffer(
+                  cluster,
+                  cluster.position(),
+                  cluster.remaining(),
+                  encoded,
+                  encoded.position(),
+                  (int) frame);
+        } catch (ZstdException e) {
+          throw new IOException("bad zstd frame: " + e.getMessage(), e);
+        }
         if (Zstd.isError(count)) {
           throw new IOException("bad zstd frame: " + Zstd.getErrorName(count));
         }

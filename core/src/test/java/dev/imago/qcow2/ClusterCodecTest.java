@@ -1,0 +1,128 @@
+package dev.imago.qcow2;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import com.github.luben.zstd.Zstd;
+import dev.imago.qcow2.ondisk.Header;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.util.Arrays;
+import java.util.Random;
+import java.util.zip.Deflater;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+class ClusterCodecTest {
+  private static final int CLUSTER = 65536;
+
+  @ParameterizedTest
+  @ValueSource(ints = {Header.COMPRESSION_DEFLATE, Header.COMPRESSION_ZSTD})
+  void aWholeClusterComesOutWhateverFollowsTheEncodedBytes(int type) throws Exception {
+    byte[] plain = plain(CLUSTER);
+    byte[] encoded = encode(type, plain);
+    for (int garbage : new int[] {0, 1, 511, 3000}) {
+      byte[] sectors = Arrays.copyOf(encoded, encoded.length + garbage);
+      Arrays.fill(sectors, encoded.length, sectors.length, (byte) 0x5a);
+      assertThat(decode(type, sectors)).isEqualTo(plain);
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {Header.COMPRESSION_DEFLATE, Header.COMPRESSION_ZSTD})
+  void tooFewBytesAreAnErrorNotOldMemory(int type) {
+    byte[] encoded = encode(type, plain(CLUSTER));
+    for (int length : new int[] {0, 1, 10, encoded.length / 2, encoded.length - 20}) {
+      assertThatThrownBy(() -> decode(type, Arrays.copyOf(encoded, length)))
+          .as("%d of %d bytes", length, encoded.length)
+          .isInstanceOf(IOException.class);
+    }
+    assertThatThrownBy(() -> decode(type, encode(type, plain(CLUSTER - 1))))
+        .isInstanceOf(IOException.class);
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {Header.COMPRESSION_DEFLATE, Header.COMPRESSION_ZSTD})
+  void randomDamageEndsInAWholeClusterOrAnError(int type) {
+    Random random = new Random(type);
+    byte[] encoded = encode(type, plain(CLUSTER));
+    for (int i = 0; i < 2000; i++) {
+      byte[] mutant = encoded.clone();
+      for (int j = random.nextInt(8); j >= 0; j--) {
+        mutant[random.nextInt(mutant.length)] = (byte) random.nextInt();
+      }
+      try {
+        assertThat(decode(type, mutant)).hasSize(CLUSTER);
+      } catch (IOException e) {
+        assertThat(e).hasMessageMatching("(?s).+");
+      }
+    }
+  }
+
+  @Test
+  void aDeflateStreamThatWouldGoOnIsCutAtTheCluster() throws Exception {
+    byte[] longer = plain(CLUSTER + 5000);
+
+    assertThat(decode(Header.COMPRESSION_DEFLATE, encode(Header.COMPRESSION_DEFLATE, longer)))
+        .isEqualTo(Arrays.copyOf(longer, CLUSTER));
+  }
+
+  @Test
+  void aZlibHeaderIsNoRawDeflate() {
+    Deflater deflater = new Deflater();
+    byte[] out = new byte[CLUSTER * 2];
+    deflater.setInput(plain(CLUSTER));
+    deflater.finish();
+    byte[] zlib = Arrays.copyOf(out, deflater.deflate(out));
+    deflater.end();
+
+    assertThatThrownBy(() -> decode(Header.COMPRESSION_DEFLATE, zlib))
+        .isInstanceOf(IOException.class);
+  }
+
+  @Test
+  void severalZstdFramesMayFillACluster() throws Exception {
+    byte[] plain = plain(CLUSTER);
+    byte[] first = Zstd.compress(Arrays.copyOf(plain, 10_000));
+    byte[] second = Zstd.compress(Arrays.copyOfRange(plain, 10_000, CLUSTER));
+    byte[] both = Arrays.copyOf(first, first.length + second.length);
+    System.arraycopy(second, 0, both, first.length, second.length);
+
+    assertThat(decode(Header.COMPRESSION_ZSTD, both)).isEqualTo(plain);
+  }
+
+  private static byte[] decode(int type, byte[] encoded) throws IOException {
+    ByteBuffer in = ByteBuffer.allocateDirect(encoded.length);
+    in.put(encoded).flip();
+    byte[] out = new byte[CLUSTER + 20];
+    Arrays.fill(out, (byte) 0x77);
+    ByteBuffer cluster = ByteBuffer.wrap(out, 10, CLUSTER);
+    ClusterCodec.of(type).decode(in, cluster);
+    assertThat(cluster.hasRemaining()).isFalse();
+    assertThat(out).startsWith(0x77, 0x77).endsWith(0x77, 0x77);
+    return Arrays.copyOfRange(out, 10, 10 + CLUSTER);
+  }
+
+  private static byte[] encode(int type, byte[] plain) {
+    if (type == Header.COMPRESSION_ZSTD) {
+      return Zstd.compress(plain);
+    }
+    Deflater deflater = new Deflater(Deflater.DEFAULT_COMPRESSION, true);
+    byte[] out = new byte[plain.length * 2];
+    deflater.setInput(plain);
+    deflater.finish();
+    byte[] encoded = Arrays.copyOf(out, deflater.deflate(out));
+    deflater.end();
+    return encoded;
+  }
+
+  private static byte[] plain(int length) {
+    byte[] bytes = new byte[length];
+    Random random = new Random(1);
+    for (int i = 0; i < length; i++) {
+      bytes[i] = (byte) (random.nextInt(8) == 0 ? random.nextInt() : i >>> 4);
+    }
+    return bytes;
+  }
+}
