@@ -87,8 +87,9 @@ final class FileOpener {
         locksFor(options).take(name, locks);
       }
       host = host(name, file, options, stat); // may refuse, so before anything is lost
-      if (create && !blockDevice) {
+      if (create && !blockDevice && host.size() > 0) {
         host.truncate(0);
+        forgetTruncation(file);
       }
       if (create && !options.lock()) {
         locksFor(options).giveBack(locks);
@@ -105,6 +106,17 @@ final class FileOpener {
         file.close();
       }
       throw e;
+    }
+  }
+
+  /**
+   * Ext4 remembers that a file was emptied, and lays out all its dirty data on the disk when any
+   * descriptor of it is next closed (auto_da_alloc): half a second for 2 GiB. Whoever wants his
+   * data safe flushes; so let that close happen now, while there is none.
+   */
+  private static void forgetTruncation(LinuxFile file) {
+    if (file.reopen(LinuxFile.RDONLY) instanceof Opened.File second) {
+      second.file().close();
     }
   }
 
@@ -161,7 +173,7 @@ final class FileOpener {
         locksFor(options).take(name, share);
       }
       JavaFile host = new JavaFile(name, file, share, after.key(), realPath(path, after));
-      if (create && !blockDevice) {
+      if (create && !blockDevice && host.size() > 0) {
         host.truncate(0);
       }
       if (create && !options.lock()) {
