@@ -4,6 +4,8 @@ import dev.imago.image.Image;
 import dev.imago.image.ImageFormatException;
 import dev.imago.image.ReferenceOpener;
 import dev.imago.qcow2.Qcow2;
+import dev.imago.qcow2.Qcow2CreateOptions;
+import dev.imago.qcow2.Qcow2OpenOptions;
 import dev.imago.raw.Raw;
 import dev.imago.storage.Storage;
 import java.io.IOException;
@@ -82,9 +84,9 @@ final class Formats {
     return probed ? sector -> matching(sector).size() == 1 : sector -> true;
   }
 
-  private static Qcow2.Options qcow2(OpenOptions options) {
-    Qcow2.Options how =
-        Qcow2.Options.defaults()
+  private static Qcow2OpenOptions qcow2(OpenOptions options) {
+    Qcow2OpenOptions how =
+        Qcow2OpenOptions.defaults()
             .withWritable(options.writable())
             .withSync(options.sync())
             .withReferences(!options.isWithoutBacking(), !options.isWithoutDataFile());
@@ -92,18 +94,15 @@ final class Formats {
     return cache < 0 ? how : how.withCaches(cache - cache / 4, cache / 4);
   }
 
-  static Qcow2.CreateOptions qcow2(CreateOptions options) {
-    return new Qcow2.CreateOptions(
-        options.size(),
-        options.clusterSize(),
-        options.version(),
-        options.refcountBits(),
-        options.lazyRefcounts(),
-        options.compressionType(),
-        options.backingFile(),
-        options.backingFormat(),
-        options.dataFile(),
-        options.dataFileRaw(),
-        Qcow2.Preallocation.valueOf(options.preallocation().name()));
+  static Qcow2CreateOptions qcow2(CreateOptions options) {
+    return Qcow2CreateOptions.ofSize(options.size())
+        .withClusterSize(options.clusterSize())
+        .withVersion(options.version(), options.refcountBits())
+        .withLazyRefcounts(options.lazyRefcounts())
+        .withCompressionType(options.compressionType())
+        .withBacking(options.backingFile(), options.backingFormat())
+        .withDataFile(options.dataFile(), options.dataFileRaw())
+        .withPreallocation(
+            Qcow2CreateOptions.Preallocation.valueOf(options.preallocation().name()));
   }
 }

@@ -12,7 +12,7 @@ import java.nio.file.Path;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.ValueSource;
+import org.junit.jupiter.params.provider.FieldSource;
 
 class HelpTest {
   private static String out(String program, String... args) {
@@ -46,8 +46,7 @@ class HelpTest {
   }
 
   @ParameterizedTest
-  @ValueSource(
-      strings = {"check", "compare", "convert", "create", "info", "inspect", "map", "resize"})
+  @FieldSource("dev.imago.cli.Help#COMMANDS")
   void everyCommandHasAHelpOfItsOwn(String command) {
     String help = out("imago", command, "--help");
 

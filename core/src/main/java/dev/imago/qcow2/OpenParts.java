@@ -27,7 +27,7 @@ record OpenParts(
     PointerTable l1,
     PointerTable reftable,
     MetadataMap map,
-    Qcow2.Options options,
+    Qcow2OpenOptions options,
     Events events) {
 
   Header header() {
@@ -36,7 +36,7 @@ record OpenParts(
 
   /** Opens an image; closes everything again if that fails. */
   static Qcow2Image open(
-      Storage storage, Qcow2.Options options, ReferenceOpener references, Events events)
+      Storage storage, Qcow2OpenOptions options, ReferenceOpener references, Events events)
       throws IOException {
     List<AutoCloseable> opened = new ArrayList<>();
     opened.add(storage);
@@ -117,7 +117,7 @@ record OpenParts(
   }
 
   private static Storage openData(
-      Storage storage, Qcow2.Options options, ReferenceOpener references, HeaderCluster cluster)
+      Storage storage, Qcow2OpenOptions options, ReferenceOpener references, HeaderCluster cluster)
       throws IOException {
     if (!options.dataFile()) {
       return new AbsentDataFile(storage.name());

@@ -1,8 +1,7 @@
 package dev.imago.qcow2;
 
 import dev.imago.image.SyncMode;
-import dev.imago.qcow2.Qcow2.CreateOptions;
-import dev.imago.qcow2.Qcow2.Preallocation;
+import dev.imago.qcow2.Qcow2CreateOptions.Preallocation;
 import dev.imago.qcow2.ondisk.Bytes;
 import dev.imago.qcow2.ondisk.FeatureName;
 import dev.imago.qcow2.ondisk.Geometry;
@@ -40,7 +39,7 @@ final class Qcow2Creator {
       " only supported with compatibility level 1.1 and above (use version=v3 or greater)";
 
   private final Storage storage;
-  private final CreateOptions options;
+  private final Qcow2CreateOptions options;
   private final long size;
   private final Geometry g;
   private final Preallocation preallocation;
@@ -57,7 +56,8 @@ final class Qcow2Creator {
   private final long dataStart;
   private final long end;
 
-  private Qcow2Creator(Storage storage, CreateOptions options, SyncMode sync) throws IOException {
+  private Qcow2Creator(Storage storage, Qcow2CreateOptions options, SyncMode sync)
+      throws IOException {
     this.sync = sync;
     this.storage = storage;
     this.options = options;
@@ -117,7 +117,7 @@ final class Qcow2Creator {
 
   /** See {@link Qcow2#create}. */
   static void create(
-      Storage storage, CreateOptions options, @Nullable Storage dataFile, SyncMode sync)
+      Storage storage, Qcow2CreateOptions options, @Nullable Storage dataFile, SyncMode sync)
       throws IOException {
     validate(options);
     if ((dataFile != null) != (options.dataFile() != null)) {
@@ -138,12 +138,12 @@ final class Qcow2Creator {
   }
 
   /** See {@link Qcow2#validate}. */
-  static void check(CreateOptions options) throws IOException {
+  static void check(Qcow2CreateOptions options) throws IOException {
     validate(options);
     new Qcow2Creator(new MemoryStorage("new"), options, SyncMode.NONE).cluster0();
   }
 
-  private static void validate(CreateOptions o) {
+  private static void validate(Qcow2CreateOptions o) {
     boolean v3 = o.version() == 3;
     if (o.version() != 2 && !v3) {
       throw new IllegalArgumentException(
@@ -195,7 +195,7 @@ final class Qcow2Creator {
     validateNames(o);
   }
 
-  private static void validateNames(CreateOptions o) {
+  private static void validateNames(Qcow2CreateOptions o) {
     String format = o.backingFormat();
     if (format != null && o.backingFile() == null) {
       throw new IllegalArgumentException("Backing format cannot be used without backing file");

@@ -129,8 +129,8 @@ final class CrashRun {
   static Image open(
       CrashSetup setup, Storage image, @Nullable Storage data, Path base, Events events)
       throws IOException {
-    Qcow2.Options options =
-        Qcow2.Options.defaults()
+    Qcow2OpenOptions options =
+        Qcow2OpenOptions.defaults()
             .withWritable(true)
             .withSync(setup.sync())
             .withCaches(setup.cacheBytes(), setup.cacheBytes())

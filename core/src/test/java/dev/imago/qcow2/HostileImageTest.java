@@ -6,7 +6,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.imago.image.CheckResult;
 import dev.imago.image.ImageException;
 import dev.imago.image.Progress;
-import dev.imago.qcow2.Qcow2.CreateOptions;
 import dev.imago.qcow2.ondisk.BitmapDirectoryEntry;
 import dev.imago.qcow2.ondisk.Bytes;
 import dev.imago.qcow2.ondisk.Geometry;
@@ -177,11 +176,11 @@ class HostileImageTest {
     int rounds = Boolean.getBoolean("imago.long") ? 20_000 : 400;
     for (int i = 0; i < rounds; i++) {
       MemoryStorage image = new MemoryStorage("fuzz");
-      CreateOptions options =
-          CreateOptions.ofSize(MIB)
+      Qcow2CreateOptions options =
+          Qcow2CreateOptions.ofSize(MIB)
               .withClusterSize(512 << random.nextInt(8))
               .withVersion(3, 1 << random.nextInt(7))
-              .withPreallocation(Qcow2.Preallocation.METADATA);
+              .withPreallocation(Qcow2CreateOptions.Preallocation.METADATA);
       Qcow2.create(image, options, null);
       int metadata = (int) Math.min(image.size(), 20 * options.clusterSize());
       for (int j = random.nextInt(6); j >= 0; j--) {
@@ -193,7 +192,7 @@ class HostileImageTest {
       try {
         check(image);
         Qcow2.info(image);
-        Qcow2.open(image, Qcow2.Options.defaults(), TestImages.FILES).close();
+        Qcow2.open(image, Qcow2OpenOptions.defaults(), TestImages.FILES).close();
       } catch (ImageException e) {
         assertThat(e.field()).isNotEmpty();
       }
@@ -220,10 +219,10 @@ class HostileImageTest {
   @Test
   void truncatedFilesEndInTypedErrorsOrFindings() throws Exception {
     MemoryStorage whole = new MemoryStorage("whole");
-    CreateOptions options =
-        CreateOptions.ofSize(MIB)
+    Qcow2CreateOptions options =
+        Qcow2CreateOptions.ofSize(MIB)
             .withClusterSize(4096)
-            .withPreallocation(Qcow2.Preallocation.METADATA);
+            .withPreallocation(Qcow2CreateOptions.Preallocation.METADATA);
     Qcow2.create(whole, options, null);
     byte[] bytes = bytes(whole, (int) whole.size());
     for (int length = 0; length < bytes.length; length += length < 600 ? 7 : 1777) {
@@ -246,7 +245,7 @@ class HostileImageTest {
       MemoryStorage image = new MemoryStorage("image");
       Qcow2.create(
           image,
-          CreateOptions.ofSize(MIB).withBacking(name, "raw").withDataFile(name, false),
+          Qcow2CreateOptions.ofSize(MIB).withBacking(name, "raw").withDataFile(name, false),
           new MemoryStorage("data"));
 
       Qcow2Info info = Qcow2.info(image);

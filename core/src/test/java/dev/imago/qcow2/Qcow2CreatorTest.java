@@ -3,8 +3,7 @@ package dev.imago.qcow2;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import dev.imago.qcow2.Qcow2.CreateOptions;
-import dev.imago.qcow2.Qcow2.Preallocation;
+import dev.imago.qcow2.Qcow2CreateOptions.Preallocation;
 import dev.imago.storage.FileStorage;
 import dev.imago.storage.MemoryStorage;
 import dev.imago.storage.Storage;
@@ -55,7 +54,7 @@ class Qcow2CreatorTest {
 
     Path ours =
         create(
-            CreateOptions.ofSize(size)
+            Qcow2CreateOptions.ofSize(size)
                 .withClusterSize(clusterSize)
                 .withVersion(version, refcountBits)
                 .withLazyRefcounts(lazy)
@@ -70,7 +69,7 @@ class Qcow2CreatorTest {
     Path theirs = folder.resolve("theirs");
     Qemu.img("create", "-q", "-f", "qcow2", "-u", "-b", "a/b.img", "-F", "raw", theirs, MIB);
 
-    Path ours = create(CreateOptions.ofSize(MIB).withBacking("a/b.img", "raw"), null);
+    Path ours = create(Qcow2CreateOptions.ofSize(MIB).withBacking("a/b.img", "raw"), null);
 
     assertThat(ours).hasSameBinaryContentAs(theirs);
   }
@@ -86,7 +85,7 @@ class Qcow2CreatorTest {
           long size = order % 2 == 0 ? 512 : 3 * MIB + 512;
           Path image =
               create(
-                  CreateOptions.ofSize(size)
+                  Qcow2CreateOptions.ofSize(size)
                       .withClusterSize(1 << clusterBits)
                       .withVersion(order == 4 ? 2 : 3, 1 << order)
                       .withPreallocation(preallocation),
@@ -114,7 +113,7 @@ class Qcow2CreatorTest {
       int clusterBits, int order, long size, Preallocation preallocation) throws Exception {
     Path image =
         create(
-            CreateOptions.ofSize(size)
+            Qcow2CreateOptions.ofSize(size)
                 .withClusterSize(1 << clusterBits)
                 .withVersion(3, 1 << order)
                 .withPreallocation(preallocation),
@@ -125,7 +124,7 @@ class Qcow2CreatorTest {
 
   @Test
   void preallocatedDisksOwnTheirSpace() throws Exception {
-    CreateOptions options = CreateOptions.ofSize(8 * MIB);
+    Qcow2CreateOptions options = Qcow2CreateOptions.ofSize(8 * MIB);
     Path hole = create(options.withPreallocation(Preallocation.METADATA), null);
     assertThat(allocated(hole)).isLessThan(2 * MIB);
     assertThat(Qemu.img("map", "--output=json", hole)).contains("\"present\": true");
@@ -150,7 +149,7 @@ class Qcow2CreatorTest {
     Files.write(data, filled(2 * MIB, 7));
     Path image =
         create(
-            CreateOptions.ofSize(3 * MIB)
+            Qcow2CreateOptions.ofSize(3 * MIB)
                 .withDataFile(data.toString(), raw)
                 .withPreallocation(preallocation),
             data);
@@ -171,7 +170,8 @@ class Qcow2CreatorTest {
       Path image = folder.resolve("old");
       Files.write(image, filled(5 * MIB, 0xff));
       try (Storage storage = FileStorage.open(image, FileStorage.Options.readWrite())) {
-        CreateOptions options = CreateOptions.ofSize(4 * MIB).withPreallocation(preallocation);
+        Qcow2CreateOptions options =
+            Qcow2CreateOptions.ofSize(4 * MIB).withPreallocation(preallocation);
         Qcow2.create(storage, options, null);
       }
 
@@ -182,8 +182,8 @@ class Qcow2CreatorTest {
 
   @Test
   void aCrashLeavesAWholeImageOrNone() throws Exception {
-    CreateOptions options =
-        CreateOptions.ofSize(MIB).withBacking("x".repeat(800), "raw").withClusterSize(4096);
+    Qcow2CreateOptions options =
+        Qcow2CreateOptions.ofSize(MIB).withBacking("x".repeat(800), "raw").withClusterSize(4096);
     MemoryStorage whole = new MemoryStorage("whole");
     Qcow2.create(whole, options, null);
     byte[] expected = bytes(whole, (int) whole.size());
@@ -217,7 +217,7 @@ class Qcow2CreatorTest {
 
   @Test
   void whatContradictsItselfIsRefusedInQemusWords() {
-    CreateOptions o = CreateOptions.ofSize(MIB);
+    Qcow2CreateOptions o = Qcow2CreateOptions.ofSize(MIB);
     refused(o.withClusterSize(256), "Cluster size must be a power of two between 512 and 2048k");
     refused(
         o.withClusterSize(4 << 20), "Cluster size must be a power of two between 512 and 2048k");
@@ -254,12 +254,12 @@ class Qcow2CreatorTest {
             + " (use version=v3 or greater)");
     String tooLarge =
         "The image size is too large for file format 'qcow2' (try using a larger cluster size)";
-    refused(CreateOptions.ofSize((2L << 50) + 1), tooLarge);
-    refused(CreateOptions.ofSize(Long.MAX_VALUE), tooLarge);
-    refused(CreateOptions.ofSize(-1), tooLarge);
-    refused(CreateOptions.ofSize((128L << 30) + 1).withClusterSize(512), tooLarge);
+    refused(Qcow2CreateOptions.ofSize((2L << 50) + 1), tooLarge);
+    refused(Qcow2CreateOptions.ofSize(Long.MAX_VALUE), tooLarge);
+    refused(Qcow2CreateOptions.ofSize(-1), tooLarge);
+    refused(Qcow2CreateOptions.ofSize((128L << 30) + 1).withClusterSize(512), tooLarge);
     refused(
-        CreateOptions.ofSize(2L << 60)
+        Qcow2CreateOptions.ofSize(2L << 60)
             .withClusterSize(2 << 20)
             .withPreallocation(Preallocation.METADATA),
         tooLarge);
@@ -270,7 +270,7 @@ class Qcow2CreatorTest {
     refused(o.withBacking("x".repeat(1024), "raw"), "Backing file name too long");
   }
 
-  private static void refused(CreateOptions options, String message) {
+  private static void refused(Qcow2CreateOptions options, String message) {
     MemoryStorage storage = new MemoryStorage("image");
     MemoryStorage data = options.dataFile() == null ? null : new MemoryStorage("data");
     assertThatThrownBy(() -> Qcow2.create(storage, options, data))
@@ -284,12 +284,12 @@ class Qcow2CreatorTest {
     String name = "x".repeat(376);
 
     Path image =
-        create(CreateOptions.ofSize(MIB).withClusterSize(512).withBacking(name, "raw"), null);
+        create(Qcow2CreateOptions.ofSize(MIB).withClusterSize(512).withBacking(name, "raw"), null);
 
     assertThat(Qemu.img("info", "-U", image)).contains("backing file: " + name);
   }
 
-  private Path create(CreateOptions options, Path data) throws IOException {
+  private Path create(Qcow2CreateOptions options, Path data) throws IOException {
     Path image = folder.resolve("image");
     Files.deleteIfExists(image);
     try (Storage storage = FileStorage.create(image, FileStorage.Options.readWrite())) {

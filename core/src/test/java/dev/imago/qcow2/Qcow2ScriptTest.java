@@ -69,8 +69,8 @@ class Qcow2ScriptTest {
           file,
           3 * 1024 * 1024 + 512);
       ByteOracle oracle = new ByteOracle(3 * 1024 * 1024 + 512);
-      Qcow2.Options options =
-          Qcow2.Options.defaults()
+      Qcow2OpenOptions options =
+          Qcow2OpenOptions.defaults()
               .withWritable(true)
               .withSync(SyncMode.NONE)
               .withCaches(caches, caches);

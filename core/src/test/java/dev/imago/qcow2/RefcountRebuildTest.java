@@ -228,7 +228,7 @@ class RefcountRebuildTest {
     }
     CheckResult result = Qcow2.check(disk, Progress.NONE);
     assertThat(result.findings()).as(where).isEmpty();
-    try (Image image = Qcow2.open(disk, Qcow2.Options.defaults(), TestImages.FILES)) {
+    try (Image image = Qcow2.open(disk, Qcow2OpenOptions.defaults(), TestImages.FILES)) {
       assertThat(TestImages.read(image, 0, SIZE)).as(where).isEqualTo(guest);
     }
   }

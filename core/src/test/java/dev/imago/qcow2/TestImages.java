@@ -23,7 +23,7 @@ final class TestImages {
           Storage storage = FileStorage.open(Path.of(name), FileStorage.Options.readOnly());
           return "raw".equals(format)
               ? Raw.open(storage, false, SyncMode.FULL)
-              : Qcow2.open(storage, Qcow2.Options.defaults(), this);
+              : Qcow2.open(storage, Qcow2OpenOptions.defaults(), this);
         }
 
         @Override
@@ -39,13 +39,13 @@ final class TestImages {
   static Image open(Path file) throws IOException {
     return Qcow2.open(
         FileStorage.open(file, FileStorage.Options.readWrite()),
-        Qcow2.Options.defaults().withWritable(true),
+        Qcow2OpenOptions.defaults().withWritable(true),
         FILES);
   }
 
   static Image openReadOnly(Path file) throws IOException {
     return Qcow2.open(
-        FileStorage.open(file, FileStorage.Options.readOnly()), Qcow2.Options.defaults(), FILES);
+        FileStorage.open(file, FileStorage.Options.readOnly()), Qcow2OpenOptions.defaults(), FILES);
   }
 
   /** A file whose calls are counted and can be made to fail. */
@@ -54,7 +54,7 @@ final class TestImages {
   }
 
   static Image open(FaultyStorage storage) throws IOException {
-    return Qcow2.open(storage, Qcow2.Options.defaults().withWritable(true), FILES);
+    return Qcow2.open(storage, Qcow2OpenOptions.defaults().withWritable(true), FILES);
   }
 
   /** Bytes that all have one value. */

@@ -86,8 +86,8 @@ class ThreadsTest {
       Path file, int clusterSize, Storage storage, long seed, boolean readsAreAtomic)
       throws Exception {
     long cache = 2L * Math.min(SLICE, clusterSize);
-    Qcow2.Options options =
-        Qcow2.Options.defaults()
+    Qcow2OpenOptions options =
+        Qcow2OpenOptions.defaults()
             .withWritable(true)
             .withCaches(cache, cache)
             .withQuarantine(16L * clusterSize);

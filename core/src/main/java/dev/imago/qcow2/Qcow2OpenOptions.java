@@ -1,0 +1,109 @@
+package dev.imago.qcow2;
+
+import dev.imago.image.SyncMode;
+import java.util.Objects;
+
+/** How a qcow2 image is opened. Immutable: each {@code with} method returns a changed copy. */
+public final class Qcow2OpenOptions {
+  private boolean writable;
+  private SyncMode sync = SyncMode.FULL;
+  private long l2CacheBytes = 32L << 20;
+  private long refcountCacheBytes = 8L << 20;
+  private long quarantineBytes = 1L << 30;
+  private boolean backing = true;
+  private boolean dataFile = true;
+
+  private Qcow2OpenOptions() {}
+
+  private Qcow2OpenOptions copy() {
+    Qcow2OpenOptions copy = new Qcow2OpenOptions();
+    copy.writable = writable;
+    copy.sync = sync;
+    copy.l2CacheBytes = l2CacheBytes;
+    copy.refcountCacheBytes = refcountCacheBytes;
+    copy.quarantineBytes = quarantineBytes;
+    copy.backing = backing;
+    copy.dataFile = dataFile;
+    return copy;
+  }
+
+  /** Read-only; 32 MiB of L2 tables and 8 MiB of refcount blocks at the most. */
+  public static Qcow2OpenOptions defaults() {
+    return new Qcow2OpenOptions();
+  }
+
+  /** The same, writable or not. For reading only, nothing is ever written to the file. */
+  public Qcow2OpenOptions withWritable(boolean value) {
+    Qcow2OpenOptions copy = copy();
+    copy.writable = value;
+    return copy;
+  }
+
+  /** Whether the image may be changed. */
+  public boolean writable() {
+    return writable;
+  }
+
+  /** The same with another sync mode: how hard to try to keep what was flushed. */
+  public Qcow2OpenOptions withSync(SyncMode value) {
+    Qcow2OpenOptions copy = copy();
+    copy.sync = Objects.requireNonNull(value);
+    return copy;
+  }
+
+  /** How hard to try to keep what was flushed. */
+  public SyncMode sync() {
+    return sync;
+  }
+
+  /** The same with other cache limits, in bytes; at least one slice of 4 KiB is kept of each. */
+  public Qcow2OpenOptions withCaches(long l2Bytes, long refcountBytes) {
+    Qcow2OpenOptions copy = copy();
+    copy.l2CacheBytes = l2Bytes;
+    copy.refcountCacheBytes = refcountBytes;
+    return copy;
+  }
+
+  /** Most bytes of L2 tables kept in memory. */
+  public long l2CacheBytes() {
+    return l2CacheBytes;
+  }
+
+  /** Most bytes of refcount blocks kept in memory. */
+  public long refcountCacheBytes() {
+    return refcountCacheBytes;
+  }
+
+  /** The same with another limit, in bytes, for freed space that waits for a flush. */
+  public Qcow2OpenOptions withQuarantine(long value) {
+    Qcow2OpenOptions copy = copy();
+    copy.quarantineBytes = value;
+    return copy;
+  }
+
+  /** When so much freed space waits for a flush, one is made. */
+  public long quarantineBytes() {
+    return quarantineBytes;
+  }
+
+  /**
+   * The same, with or without backing image and data file. Without its backing image, what that
+   * would provide reads as zero; without its data file, guest data cannot be read.
+   */
+  public Qcow2OpenOptions withReferences(boolean openBacking, boolean openDataFile) {
+    Qcow2OpenOptions copy = copy();
+    copy.backing = openBacking;
+    copy.dataFile = openDataFile;
+    return copy;
+  }
+
+  /** Whether the backing image is opened. */
+  public boolean backing() {
+    return backing;
+  }
+
+  /** Whether the data file is opened. */
+  public boolean dataFile() {
+    return dataFile;
+  }
+}
