@@ -311,6 +311,11 @@ public final class LinuxFile {
     return Syscall.call(CLOSE, fd, MemorySegment.NULL, 0, 0, 0, 0);
   }
 
+  /** Whether {@link #close} was called: what answers -EBADF then is this object, not the kernel. */
+  public boolean isClosed() {
+    return users.get() < 0;
+  }
+
   private boolean enter() {
     if (users.incrementAndGet() > 0) {
       return true;

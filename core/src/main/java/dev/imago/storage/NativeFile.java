@@ -18,6 +18,7 @@ import org.jspecify.annotations.Nullable;
 final class NativeFile implements HostFile {
   private static final int BOUNCE = 1 << 20;
   private static final long SECTOR = 4096;
+  private static final String CLOSED = "the storage is closed";
 
   private final String name;
   private final LinuxFile file;
@@ -129,7 +130,7 @@ final class NativeFile implements HostFile {
     try {
       return channel.transfer(transfer, buffer, at);
     } catch (ClosedChannelException e) {
-      throw failed(-LinuxFile.EBADF, what, buffer.remaining(), at);
+      throw failed(CLOSED, what, buffer.remaining(), at);
     } catch (IOException e) {
       throw new StorageIoException(
           name, String.valueOf(e.getMessage()), what + " of " + buffer.remaining() + " bytes", at);
@@ -358,10 +359,19 @@ final class NativeFile implements HostFile {
   }
 
   private IOException failed(long result, String what, long length, long at) {
-    String reason =
-        result == 0
-            ? "nothing was written"
-            : result == -LinuxFile.EBADF ? "the storage is closed" : Errno.text((int) -result);
+    if (result == -LinuxFile.EBADF) {
+      // A bad descriptor of a storage that nobody closed is the mistake of other code.
+      return failed(
+          file.isClosed() ? CLOSED : "Bad file descriptor: it was closed by other code",
+          what,
+          length,
+          at);
+    }
+    String reason = result == 0 ? "nothing was written" : Errno.text((int) -result);
+    return failed(reason, what, length, at);
+  }
+
+  private IOException failed(String reason, String what, long length, long at) {
     return new StorageIoException(
         name, reason, length < 0 ? what : what + " of " + length + " bytes", at);
   }
