@@ -14,6 +14,7 @@ public final class CreateOptions {
   private int clusterSize = 64 << 10;
   private int version = 3;
   private int refcountBits = 16;
+  private boolean extendedL2;
   private @Nullable String backingFile;
   private @Nullable String backingFormat;
   private @Nullable String dataFile;
@@ -44,6 +45,7 @@ public final class CreateOptions {
     copy.clusterSize = clusterSize;
     copy.version = version;
     copy.refcountBits = refcountBits;
+    copy.extendedL2 = extendedL2;
     copy.backingFile = backingFile;
     copy.backingFormat = backingFormat;
     copy.dataFile = dataFile;
@@ -115,6 +117,21 @@ public final class CreateOptions {
   /** Bits of a reference count. */
   public int refcountBits() {
     return refcountBits;
+  }
+
+  /**
+   * Whether each qcow2 cluster has 32 subclusters that are mapped on their own, so that small
+   * writes over a backing image copy less; version 3 and clusters of 16 KiB or more.
+   */
+  public CreateOptions extendedL2(boolean extendedL2) {
+    CreateOptions copy = copy();
+    copy.extendedL2 = extendedL2;
+    return copy;
+  }
+
+  /** Whether each qcow2 cluster has subclusters. */
+  public boolean extendedL2() {
+    return extendedL2;
   }
 
   /**

@@ -99,6 +99,7 @@ final class Formats {
         .withClusterSize(options.clusterSize())
         .withVersion(options.version(), options.refcountBits())
         .withLazyRefcounts(options.lazyRefcounts())
+        .withExtendedL2(options.extendedL2())
         .withCompressionType(options.compressionType())
         .withBacking(options.backingFile(), options.backingFormat())
         .withDataFile(options.dataFile(), options.dataFileRaw())

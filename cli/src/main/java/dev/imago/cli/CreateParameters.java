@@ -193,6 +193,10 @@ final class CreateParameters {
       return made;
     }
     int version = version();
+    boolean extendedL2 = isOn("extended_l2");
+    if (version < 3 && extendedL2) {
+      throw tooOld("Extended L2 entries are only supported with");
+    }
     boolean lazy = isOn("lazy_refcounts");
     if (version < 3 && lazy) {
       throw tooOld("Lazy refcounts only supported with");
@@ -201,14 +205,12 @@ final class CreateParameters {
     if (clusterSize < 512 || clusterSize > 2 << 20 || Long.bitCount(clusterSize) != 1) {
       throw new Failure("Cluster size must be a power of two between 512 and 2048k");
     }
-    if (isOn("extended_l2")) {
+    if (extendedL2 && clusterSize < 16384) {
       throw new Failure(
-          clusterSize < 16384
-              ? "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes"
-              : "Images with extended L2 entries cannot be made here");
+          "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes");
     }
     String backing = get("backing_file");
-    if (backing != null && made.preallocation() != Preallocation.OFF) {
+    if (backing != null && made.preallocation() != Preallocation.OFF && !extendedL2) {
       throw new Failure(
           "Backing file and preallocation can only be used at the same time if extended_l2 is on");
     }
@@ -222,6 +224,7 @@ final class CreateParameters {
     made =
         made.version(version)
             .lazyRefcounts(lazy)
+            .extendedL2(extendedL2)
             .clusterSize((int) clusterSize)
             .refcountBits(refcountBits(version))
             .compressionType(compressionType(version));

@@ -64,11 +64,26 @@ class CreateParametersTest {
   }
 
   @Test
-  void extendedL2IsRefusedAndNotIgnored() throws Exception {
-    qcow2.set("size=1M,extended_l2=on");
+  void extendedL2AllowsPreallocationWithABackingFile() throws Exception {
+    qcow2.set("size=1M,extended_l2=on,preallocation=metadata,backing_file=b,backing_fmt=raw");
 
+    CreateOptions made = qcow2.toLibrary(IMAGE);
+
+    assertTrue(made.extendedL2());
+    assertEquals("b", made.backingFile());
+  }
+
+  @Test
+  void extendedL2NeedsVersion3ThenLargeClusters() throws Exception {
+    qcow2.set("size=1M,extended_l2=on,cluster_size=8k,lazy_refcounts=on");
     assertEquals(
-        "Images with extended L2 entries cannot be made here",
+        "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes",
+        assertThrows(Failure.class, () -> qcow2.toLibrary(IMAGE)).getMessage());
+
+    qcow2.set("compat=0.10");
+    assertEquals(
+        "Extended L2 entries are only supported with compatibility level 1.1 and above"
+            + " (use version=v3 or greater)",
         assertThrows(Failure.class, () -> qcow2.toLibrary(IMAGE)).getMessage());
   }
 

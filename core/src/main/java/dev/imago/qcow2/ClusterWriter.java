@@ -2,7 +2,6 @@ package dev.imago.qcow2;
 
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.L2Entry;
-import dev.imago.qcow2.ondisk.L2Entry.Kind;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -41,11 +40,6 @@ final class ClusterWriter {
     }
   }
 
-  /** Whether a cluster's bytes may be overwritten where they are. */
-  boolean inPlace(long entry) {
-    return L2Entry.kind(entry, geometry) == Kind.DATA && entry < 0;
-  }
-
   /** Writes as far as clusters can be overwritten where they are; 0 if not even the first can. */
   private long writeInPlace(Gather gather, long guestOffset, long length) throws IOException {
     InPlaceRun run = inPlaceRun(guestOffset, length);
@@ -64,19 +58,26 @@ final class ClusterWriter {
   /** How far guest bytes can be overwritten where they are, within one slice. */
   InPlaceRun inPlaceRun(long guestOffset, long length) throws IOException {
     Slice slice = metadata.tableWritable(guestOffset) ? metadata.slice(guestOffset) : null;
-    int word = geometry.wordOfL2Index(geometry.l2Index(guestOffset));
-    if (slice == null || !inPlace(slice.word(word))) {
+    if (slice == null) {
       return new InPlaceRun(-1, 0);
     }
-    long host = slice.word(word) & Geometry.OFFSET_MASK;
-    long reach = geometry.clusterSize() - geometry.inCluster(guestOffset);
+    int index = geometry.entryInSlice(guestOffset);
+    int subcluster = geometry.subcluster(guestOffset);
+    L2Entry entry = slice.entry(index);
+    if (!entry.inPlace(subcluster, geometry)) {
+      return new InPlaceRun(-1, 0);
+    }
+    int end = subcluster + entry.run(subcluster, geometry);
+    long reach = (long) end * geometry.subclusterSize() - geometry.inCluster(guestOffset);
+    long host = entry.hostOffset();
     long nextHost = host + geometry.clusterSize();
-    while (reach < length && ++word < geometry.sliceWords()) {
-      long entry = slice.word(word);
-      if (!inPlace(entry) || (entry & Geometry.OFFSET_MASK) != nextHost) {
+    while (reach < length && end == geometry.subclusters() && ++index < geometry.sliceEntries()) {
+      L2Entry next = slice.entry(index);
+      if (!next.inPlace(0, geometry) || next.hostOffset() != nextHost) {
         break;
       }
-      reach += geometry.clusterSize();
+      end = next.run(0, geometry);
+      reach += (long) end * geometry.subclusterSize();
       nextHost += geometry.clusterSize();
     }
     return new InPlaceRun(host + geometry.inCluster(guestOffset), Math.min(reach, length));
@@ -95,13 +96,9 @@ final class ClusterWriter {
         return 0;
       }
       try {
-        long end =
-            Math.min(
-                guestOffset + inSlice,
-                geometry.clusterStart(guestOffset) + geometry.clusterOffset(place.clusters()));
-        fill(gather, guestOffset, end, place);
+        fill(gather, guestOffset, place);
         link(guestOffset, place);
-        return end - guestOffset;
+        return place.end() - guestOffset;
       } catch (IOException | RuntimeException e) {
         giveBack(place, e);
         throw e;
@@ -118,124 +115,151 @@ final class ClusterWriter {
 
   /** The first guest offset that the next slice maps. */
   long sliceEnd(long guestOffset) {
-    long bytes = (long) geometry.sliceWords() << geometry.clusterBits();
-    return (guestOffset / bytes + 1) * bytes;
+    return (guestOffset / geometry.sliceCoverage() + 1) * geometry.sliceCoverage();
   }
 
   /**
    * Finds a place for the clusters of a range that cannot be written in place: as many from the
    * first on as can follow one another on the host. The range is claimed and lies in one slice.
    *
-   * @return no clusters if the first can be written in place
+   * <p>The place is a cluster that is kept for this guest cluster already, if there is one and only
+   * the active disk refers to it; the range then ends before the next subcluster that is data,
+   * which is for writing in place. Otherwise the place is new.
+   *
+   * @return no clusters if the first byte can be written in place
    */
   Place place(long guestOffset, long length) throws IOException {
     Slice slice = metadata.writableSlice(guestOffset);
-    int first = geometry.wordOfL2Index(geometry.l2Index(guestOffset));
-    int last = geometry.wordOfL2Index(geometry.l2Index(guestOffset + length - 1));
-    long entry = slice.word(first);
-    long guestCluster = geometry.clusterIndex(guestOffset);
-    if (inPlace(entry)) {
-      return new Place(-1, 0, null);
+    int first = geometry.entryInSlice(guestOffset);
+    int last = geometry.entryInSlice(guestOffset + length - 1);
+    L2Entry entry = slice.entry(first);
+    if (entry.inPlace(geometry.subcluster(guestOffset), geometry)) {
+      return Place.NONE;
     }
     requireValid(slice, guestOffset, first, last);
-    boolean reserved = reserved(entry);
-    long host = entry & Geometry.OFFSET_MASK;
-    int word = first + 1;
-    while (word <= last) {
-      long next = slice.word(word);
-      if (inPlace(next)
-          || reserved(next) != reserved
-          || (reserved
-              && (next & Geometry.OFFSET_MASK) != host + geometry.clusterOffset(word - first))) {
+    boolean reserved = entry.ownsCluster(geometry);
+    long host = entry.hostOffset();
+    long start = geometry.clusterStart(guestOffset);
+    long end = placeEnd(entry, start, guestOffset, reserved);
+    int index = first;
+    while (index < last && end == start + geometry.clusterOffset(index - first + 1)) {
+      L2Entry next = slice.entry(index + 1);
+      if (next.inPlace(0, geometry)
+          || next.ownsCluster(geometry) != reserved
+          || (reserved && next.hostOffset() != host + geometry.clusterOffset(index + 1 - first))) {
         break;
       }
-      word++;
+      index++;
+      end = placeEnd(next, end, end, reserved);
     }
-    long count = (long) word - first;
+    end = Math.min(end, guestOffset + length);
+    long count = index - first + 1L;
+    Allocator.Taken taken = null;
     if (geometry.externalData()) {
-      metadata.lock.lock();
-      try {
-        for (long i = 0; i < count; i++) {
-          metadata.quarantine.cancelPunch(guestCluster + i);
-        }
-      } finally {
-        metadata.lock.unlock();
-      }
-      return new Place(geometry.clusterOffset(guestCluster), count, null);
-    }
-    if (reserved) {
+      cancelPunches(geometry.clusterIndex(guestOffset), count);
+      host = reserved ? host : start;
+    } else if (reserved) {
       metadata.requireNoOverlap(host, geometry.clusterOffset(count));
-      return new Place(host, count, null);
+    } else {
+      taken = metadata.allocator.take(count);
+      count = taken.count();
+      host = geometry.clusterOffset(taken.firstCluster());
+      end = Math.min(end, start + geometry.clusterOffset(count));
     }
-    Allocator.Taken taken = metadata.allocator.take(count);
-    return new Place(geometry.clusterOffset(taken.firstCluster()), taken.count(), taken);
+    long fillFrom = geometry.subclusterStart(guestOffset);
+    long fillTo = geometry.subclusterEnd(end);
+    if (!reserved) {
+      L2Entry lastEntry = slice.entry(first + (int) count - 1);
+      long lastStart = geometry.clusterStart(end - 1);
+      fillFrom =
+          start
+              + (long) entry.fillFrom(geometry.subcluster(guestOffset)) * geometry.subclusterSize();
+      fillTo =
+          lastStart
+              + (long) lastEntry.fillTo(geometry.subcluster(end - 1) + 1, geometry)
+                  * geometry.subclusterSize();
+    }
+    return new Place(host, count, fillFrom, end, fillTo, taken);
+  }
+
+  /** How far a cluster can be written at its place from a guest offset on. */
+  private long placeEnd(L2Entry entry, long clusterStart, long guestOffset, boolean reserved) {
+    int data =
+        reserved
+            ? entry.nextData(geometry.subcluster(guestOffset), geometry)
+            : geometry.subclusters();
+    return clusterStart + (long) data * geometry.subclusterSize();
+  }
+
+  private void cancelPunches(long guestCluster, long count) {
+    metadata.lock.lock();
+    try {
+      for (long i = 0; i < count; i++) {
+        metadata.quarantine.cancelPunch(guestCluster + i);
+      }
+    } finally {
+      metadata.lock.unlock();
+    }
+  }
+
+  /** Where a guest byte has its place. */
+  long hostOffset(long guestOffset, Place place) {
+    return place.hostOffset() + guestOffset - geometry.clusterStart(place.fillFrom());
   }
 
   /** Refuses entries that break the specification. */
-  void requireValid(Slice slice, long guestOffset, int firstWord, int lastWord) throws IOException {
-    for (int word = firstWord; word <= lastWord; word++) {
-      reader.requireValid(slice.word(word), guestOffset + geometry.clusterOffset(word - firstWord));
+  void requireValid(Slice slice, long guestOffset, int first, int last) throws IOException {
+    for (int index = first; index <= last; index++) {
+      reader.requireValid(slice.entry(index), guestOffset + geometry.clusterOffset(index - first));
     }
   }
 
-  /** Whether an entry reads as zero but has a cluster of its own, to be used for data. */
-  private boolean reserved(long entry) {
-    return L2Entry.kind(entry, geometry) == Kind.ZERO_ALLOCATED && entry < 0;
-  }
-
-  /** Writes the guest's bytes from guestOffset to end, and around them what was there before. */
-  private void fill(Gather gather, long guestOffset, long end, Place place) throws IOException {
-    long head = geometry.inCluster(guestOffset);
-    long first = guestOffset - head;
-    long behind = first + geometry.clusterOffset(place.clusters());
-    long tail = behind - end;
+  /** Writes the guest's bytes up to the place's end, and around them what was there before. */
+  private void fill(Gather gather, long guestOffset, Place place) throws IOException {
+    long head = guestOffset - place.fillFrom();
+    long tail = place.fillTo() - place.end();
     List<ByteBuffer> before = List.of();
     List<ByteBuffer> after = List.of();
-    long at = place.hostOffset() + head;
+    long at = guestOffset;
     if (head > 0 || tail > 0) {
-      boolean headZero = head == 0 || reader.knownZero(first, head);
-      boolean tailZero = tail == 0 || reader.knownZero(end, tail);
+      boolean headZero = reader.knownZero(place.fillFrom(), head);
+      boolean tailZero = reader.knownZero(place.end(), tail);
       boolean hole = readsAsZero(place);
       boolean cheap = data.zeroesCheaply();
       if (headZero && tailZero && !hole && cheap) {
         data.writeZeroes(
-            place.hostOffset(),
-            geometry.clusterOffset(place.clusters()),
-            Storage.ZeroMode.ALLOCATED);
+            hostOffset(place.fillFrom(), place), place.fillLength(), Storage.ZeroMode.ALLOCATED);
         hole = true;
       }
       if (!(headZero && hole) && head > 0) {
-        before = List.of(reader.copy(first, (int) head));
-        at = place.hostOffset();
+        before = List.of(reader.copy(place.fillFrom(), (int) head));
+        at = place.fillFrom();
       }
       if (!(tailZero && hole) && tail > 0) {
-        after = List.of(reader.copy(end, (int) tail));
+        after = List.of(reader.copy(place.end(), (int) tail));
       }
     }
-    data.write(gather.next(before, end - guestOffset, after), at);
+    data.write(gather.next(before, place.end() - guestOffset, after), hostOffset(at, place));
     metadata.durability.dataWritten();
   }
 
   /**
-   * Writes into a new place what was there before: all of it, or only what lies around a range that
-   * the caller is about to overwrite.
+   * Writes into a new place what was there before: all of it, or only what lies around the range
+   * from {@code guestOffset} to the place's end, which the caller is about to overwrite.
    */
-  void copyAround(long guestOffset, long length, Place place, boolean overwrite)
-      throws IOException {
-    long first = geometry.clusterStart(guestOffset);
-    long end = first + geometry.clusterOffset(place.clusters());
+  void copyAround(long guestOffset, Place place, boolean overwrite) throws IOException {
     boolean hole = readsAsZero(place);
-    long at = first;
-    while (at < end) {
-      boolean skip = overwrite && at >= guestOffset && at < guestOffset + length;
-      long to = Math.min(end, geometry.clusterStart(at) + geometry.clusterSize());
+    long at = place.fillFrom();
+    while (at < place.fillTo()) {
+      boolean skip = overwrite && at >= guestOffset && at < place.end();
+      long to = Math.min(place.fillTo(), geometry.clusterStart(at) + geometry.clusterSize());
       if (overwrite && at < guestOffset) {
         to = Math.min(to, guestOffset);
       } else if (skip) {
-        to = Math.min(to, guestOffset + length);
+        to = Math.min(to, place.end());
       }
       if (!skip && !(hole && reader.knownZero(at, to - at))) {
-        data.write(reader.copy(at, (int) (to - at)), place.hostOffset() + at - first);
+        data.write(reader.copy(at, (int) (to - at)), hostOffset(at, place));
         metadata.durability.dataWritten();
       }
       at = to;
@@ -247,30 +271,61 @@ final class ClusterWriter {
 
   /** No entry may lead to a cluster behind the file's end, even if the caller writes nothing. */
   private void growOver(Place place) throws IOException {
-    long end = place.hostOffset() + geometry.clusterOffset(place.clusters());
+    long end = hostOffset(place.fillTo(), place);
     if (end > data.size()) {
       data.writeZeroes(
-          end - geometry.clusterSize(), geometry.clusterSize(), Storage.ZeroMode.SPARSE);
+          end - geometry.subclusterSize(), geometry.subclusterSize(), Storage.ZeroMode.SPARSE);
       metadata.durability.dataWritten();
     }
   }
 
-  /** Whether a new place is known to read as zero. */
-  boolean readsAsZero(Place place) throws IOException {
+  /** Whether the part of a place that must be filled is known to read as zero. */
+  private boolean readsAsZero(Place place) throws IOException {
     if (place.taken() != null && place.taken().untouched()) {
       return true;
     }
-    long length = geometry.clusterOffset(place.clusters());
-    if (place.hostOffset() >= data.size()) {
+    long start = hostOffset(place.fillFrom(), place);
+    if (start >= data.size()) {
       return true;
     }
-    Storage.Run run = data.run(place.hostOffset(), length);
-    return !run.data() && run.length() >= length;
+    Storage.Run run = data.run(start, place.fillLength());
+    return !run.data() && run.length() >= place.fillLength();
   }
 
-  /** Links new clusters. The range is claimed, so nobody else has changed its entries. */
+  /**
+   * Links the clusters of a place, its bytes from {@code guestOffset} on being written. The range
+   * is claimed, so nobody else has changed its entries.
+   */
   void link(long guestOffset, Place place) throws IOException {
-    int word = geometry.wordOfL2Index(geometry.l2Index(guestOffset));
+    int last = (int) place.clusters() - 1;
+    int firstData = geometry.subcluster(guestOffset);
+    int dataEnd = geometry.subcluster(place.end() - 1) + 1;
+    link(
+        guestOffset,
+        place,
+        (entry, i, host) ->
+            entry.withData(
+                host,
+                i == 0 ? firstData : 0,
+                i == last ? dataEnd : geometry.subclusters(),
+                geometry));
+  }
+
+  /**
+   * Links the clusters of a place that holds zeroes: with extended L2 entries the clusters are only
+   * reserved, and what they show does not change.
+   */
+  void linkPreallocated(long guestOffset, Place place) throws IOException {
+    link(guestOffset, place, (entry, i, host) -> entry.withCluster(host));
+  }
+
+  /** What becomes of an entry. */
+  private interface Change {
+    L2Entry of(L2Entry entry, int cluster, long hostOffset);
+  }
+
+  private void link(long guestOffset, Place place, Change change) throws IOException {
+    int index = geometry.entryInSlice(guestOffset);
     long guestCluster = geometry.clusterIndex(guestOffset);
     while (true) {
       Slice slice = metadata.writableSlice(guestOffset);
@@ -278,8 +333,9 @@ final class ClusterWriter {
       try {
         if (slice.resident) {
           for (int i = 0; i < place.clusters(); i++) {
-            long entry = place.hostOffset() + geometry.clusterOffset(i) | Geometry.COPIED;
-            metadata.replace(slice, word + i, entry, guestCluster + i);
+            long host = place.hostOffset() + geometry.clusterOffset(i);
+            L2Entry entry = change.of(slice.entry(index + i), i, host);
+            metadata.replace(slice, index + i, entry, guestCluster + i);
           }
           return;
         }
@@ -298,7 +354,7 @@ final class ClusterWriter {
       metadata.allocator.giveBack(place.taken().firstCluster(), place.taken().count());
     } else if (metadata.rawData) {
       data.writeZeroes(
-          place.hostOffset(), geometry.clusterOffset(place.clusters()), Storage.ZeroMode.SPARSE);
+          hostOffset(place.fillFrom(), place), place.fillLength(), Storage.ZeroMode.SPARSE);
       metadata.durability.dataWritten();
     }
   }

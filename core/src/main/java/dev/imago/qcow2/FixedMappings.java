@@ -13,7 +13,8 @@ import java.nio.ByteBuffer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Makes whole clusters zero or unmapped, and parts of clusters zero.
+ * Makes clusters zero or unmapped, and parts of clusters zero: subclusters by their entry's bitmap,
+ * what is smaller by writing zeroes.
  *
  * <p>Spec: qcow2 digest, 12.3.
  */
@@ -22,12 +23,15 @@ final class FixedMappings {
 
   private final Metadata metadata;
   private final Geometry geometry;
+  private final GuestReader reader;
   private final ClusterWriter writer;
   private final @Nullable Image backing;
 
-  FixedMappings(Metadata metadata, ClusterWriter writer, @Nullable Image backing) {
+  FixedMappings(
+      Metadata metadata, GuestReader reader, ClusterWriter writer, @Nullable Image backing) {
     this.metadata = metadata;
     this.geometry = metadata.geometry;
+    this.reader = reader;
     this.writer = writer;
     this.backing = backing;
   }
@@ -56,23 +60,57 @@ final class FixedMappings {
   /** See {@link Image#writeZeroes}. */
   void writeZeroes(long guestOffset, long length, boolean mayUnmap) throws IOException {
     long end = guestOffset + length;
-    long first = geometry.clusterOffset(geometry.clusters(guestOffset));
+    long first = geometry.subclusterEnd(guestOffset);
     boolean toImageEnd = end == metadata.size();
     long last =
-        toImageEnd ? geometry.clusterOffset(geometry.clusters(end)) : geometry.clusterStart(end);
+        toImageEnd ? geometry.clusterOffset(geometry.clusters(end)) : geometry.subclusterStart(end);
     Discard kind = mayUnmap ? Discard.TO_ZERO : Discard.TO_ZERO_KEEPING_SPACE;
     if (last <= first) {
-      zeroParts(guestOffset, end, mayUnmap);
+      writeZeroBytes(guestOffset, end, mayUnmap);
       return;
     }
-    zeroParts(guestOffset, first, mayUnmap);
+    writeZeroBytes(guestOffset, first, mayUnmap);
     if (possible(kind)) {
-      change(first, last, kind);
+      changeWithParts(first, last, kind);
     } else {
-      zeroParts(first, Math.min(last, end), mayUnmap);
+      writeZeroBytes(first, Math.min(last, end), mayUnmap);
     }
     if (last < end) {
-      zeroParts(last, end, mayUnmap);
+      writeZeroBytes(last, end, mayUnmap);
+    }
+  }
+
+  /** Zeroes whole subclusters: by their entries, or by writing where the entry cannot say so. */
+  private void changeWithParts(long first, long end, Discard kind) throws IOException {
+    long at = first;
+    while (at < end) {
+      long clusterEnd = geometry.clusterStart(at) + geometry.clusterSize();
+      long lastCluster = geometry.clusterStart(end);
+      if (geometry.inCluster(at) == 0 && lastCluster > at) {
+        change(at, lastCluster, kind);
+        at = lastCluster;
+      } else {
+        long to = Math.min(clusterEnd, end);
+        if (!changePart(at, to, kind)) {
+          writeZeroBytes(at, Math.min(to, metadata.size()), kind == Discard.TO_ZERO);
+        }
+        at = to;
+      }
+    }
+  }
+
+  /** Zeroes some subclusters of a cluster; false if its entry cannot speak of parts. */
+  private boolean changePart(long first, long end, Discard kind) throws IOException {
+    if (metadata.withoutTable(first) && backing == null) {
+      return true;
+    }
+    try (Claims.Claim _ = writer.claim(first, end - first)) {
+      Slice slice = metadata.slice(first);
+      if (slice != null && slice.entry(geometry.entryInSlice(first)).compressed()) {
+        return false;
+      }
+      changeInSlice(first, end, kind);
+      return true;
     }
   }
 
@@ -96,20 +134,24 @@ final class FixedMappings {
     return kind == Discard.TO_ZERO || kind == Discard.TO_ZERO_KEEPING_SPACE;
   }
 
+  /** Changes whole clusters, or parts of one that is not compressed. The range is claimed. */
   private void changeInSlice(long first, long end, Discard kind) throws IOException {
-    int word = geometry.wordOfL2Index(geometry.l2Index(first));
-    int words = (int) geometry.clusterIndex(end - first);
+    int index = geometry.entryInSlice(first);
+    int count = geometry.entryInSlice(end - 1) - index + 1;
+    int from = geometry.subcluster(first);
+    int to = geometry.subcluster(end - 1) + 1;
     Slice before = metadata.slice(first);
     boolean anything = before == null;
     if (before != null) {
-      writer.requireValid(before, first, word, word + words - 1);
+      writer.requireValid(before, first, index, index + count - 1);
     }
-    for (int i = 0; before != null && i < words; i++) {
-      long entry = before.word(word + i);
-      if (changed(entry, kind) != entry) {
+    for (int i = 0; before != null && i < count; i++) {
+      L2Entry entry = before.entry(index + i);
+      if (!changed(entry, kind, from, to).equals(entry)) {
         anything = true;
         if (metadata.rawData) {
-          zeroInDataFile(first + geometry.clusterOffset(i), entry, kind);
+          long start = first + geometry.clusterOffset(i);
+          zeroInDataFile(start, Math.min(end - start, geometry.clusterSize()), entry, kind);
         }
       }
     }
@@ -118,11 +160,11 @@ final class FixedMappings {
       metadata.lock.lock();
       try {
         if (slice.resident) {
-          for (int i = 0; i < words; i++) {
-            long entry = slice.word(word + i);
-            long wanted = changed(entry, kind);
-            if (wanted != entry) {
-              metadata.replace(slice, word + i, wanted, geometry.clusterIndex(first) + i);
+          for (int i = 0; i < count; i++) {
+            L2Entry entry = slice.entry(index + i);
+            L2Entry wanted = changed(entry, kind, from, to);
+            if (!wanted.equals(entry)) {
+              metadata.replace(slice, index + i, wanted, geometry.clusterIndex(first) + i);
             }
           }
           return;
@@ -134,11 +176,12 @@ final class FixedMappings {
   }
 
   /** The data file must read as the disk does at every moment, so it comes first. */
-  private void zeroInDataFile(long guestOffset, long entry, Discard kind) throws IOException {
-    if (L2Entry.kind(entry, geometry) == L2Entry.Kind.UNALLOCATED) {
+  private void zeroInDataFile(long guestOffset, long bytes, L2Entry entry, Discard kind)
+      throws IOException {
+    if (entry.unmapped(geometry)) {
       return;
     }
-    long length = Math.min(geometry.clusterSize(), metadata.size() - guestOffset);
+    long length = Math.min(bytes, metadata.size() - guestOffset);
     metadata.data.writeZeroes(
         guestOffset,
         length,
@@ -146,36 +189,36 @@ final class FixedMappings {
     metadata.durability.dataWritten();
   }
 
-  /** What an entry becomes. */
-  private long changed(long entry, Discard kind) {
-    long plainZero = geometry.version() >= 3 ? Geometry.READS_AS_ZERO : 0;
-    L2Entry.Kind now = L2Entry.kind(entry, geometry);
+  /** What an entry becomes if these subclusters, which may be all, are changed. */
+  private L2Entry changed(L2Entry entry, Discard kind, int from, int to) {
+    if (to - from < geometry.subclusters()) {
+      return partlyZero(entry, from, to);
+    }
+    L2Entry zero = L2Entry.zero(geometry);
+    boolean keepsSpace = entry.compressed() || entry.hasCluster(geometry);
+    boolean readsAsZero = entry.allZero(geometry) || (!keepsSpace && backing == null);
     return switch (kind) {
-      case TO_BACKING -> 0;
-      case TO_ANY ->
-          switch (now) {
-            case UNALLOCATED, ZERO -> entry;
-            default -> backing == null ? 0 : plainZero;
-          };
-      case TO_ZERO ->
-          switch (now) {
-            case UNALLOCATED -> backing == null ? entry : plainZero;
-            case ZERO -> entry;
-            default -> plainZero;
-          };
-      case TO_ZERO_KEEPING_SPACE ->
-          switch (now) {
-            case UNALLOCATED -> backing == null ? entry : plainZero;
-            case ZERO, ZERO_ALLOCATED -> entry;
-            case DATA ->
-                geometry.version() >= 3 && entry < 0 ? entry | Geometry.READS_AS_ZERO : plainZero;
-            default -> plainZero;
-          };
+      case TO_BACKING -> L2Entry.NOTHING;
+      case TO_ANY -> !keepsSpace ? entry : backing == null ? L2Entry.NOTHING : zero;
+      case TO_ZERO -> keepsSpace || !readsAsZero ? zero : entry;
+      case TO_ZERO_KEEPING_SPACE -> {
+        if (readsAsZero) {
+          yield entry;
+        }
+        yield geometry.version() >= 3 && entry.ownsCluster(geometry)
+            ? entry.withZero(0, geometry.subclusters(), geometry)
+            : zero;
+      }
     };
   }
 
-  /** Zeroes bytes that are no whole clusters, or that the format cannot call zero. */
-  private void zeroParts(long guestOffset, long end, boolean mayUnmap) throws IOException {
+  private L2Entry partlyZero(L2Entry entry, int from, int to) {
+    boolean zeroAlready = backing == null && entry.nextData(from, geometry) >= to;
+    return zeroAlready ? entry : entry.withZero(from, to, geometry);
+  }
+
+  /** Zeroes bytes that are no whole subclusters, or that the format cannot call zero. */
+  private void writeZeroBytes(long guestOffset, long end, boolean mayUnmap) throws IOException {
     long at = guestOffset;
     while (at < end) {
       long to = Math.min(end, geometry.clusterStart(at) + geometry.clusterSize());
@@ -186,17 +229,7 @@ final class FixedMappings {
 
   /** Zeroes bytes of one cluster; those around them are not touched. */
   private void zeroPart(long guestOffset, long length, boolean mayUnmap) throws IOException {
-    Slice slice = metadata.slice(guestOffset);
-    int word = geometry.wordOfL2Index(geometry.l2Index(guestOffset));
-    L2Entry.Kind kind =
-        slice == null ? L2Entry.Kind.UNALLOCATED : L2Entry.kind(slice.word(word), geometry);
-    boolean zeroAlready =
-        switch (kind) {
-          case ZERO, ZERO_ALLOCATED -> true;
-          case UNALLOCATED -> backing == null || guestOffset >= backing.size();
-          default -> false;
-        };
-    if (zeroAlready) {
+    if (reader.knownZero(guestOffset, length)) {
       return;
     }
     ClusterWriter.InPlaceRun run = writer.inPlaceRun(guestOffset, length);

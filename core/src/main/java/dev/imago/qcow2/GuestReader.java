@@ -38,9 +38,9 @@ final class GuestReader {
   /**
    * A run of guest bytes of one kind, in one slice.
    *
-   * @param entry the first cluster's L2 entry; 0 if there is no table
+   * @param descriptor the first word of the first cluster's L2 entry; 0 if there is no table
    */
-  private record Run(Kind kind, long entry, long length) {}
+  private record Run(Kind kind, long descriptor, long length) {}
 
   /** What is at a guest offset, and how far that goes, at most {@code maxLength}. */
   private Run run(@Nullable Slice slice, long guestOffset, long maxLength)
@@ -48,23 +48,29 @@ final class GuestReader {
     if (slice == null) {
       return new Run(Kind.UNALLOCATED, 0, lengthWithoutTable(guestOffset, maxLength));
     }
-    int word = geometry.wordOfL2Index(geometry.l2Index(guestOffset));
-    long first = slice.word(word);
-    Kind kind = L2Entry.kind(first, geometry);
+    int index = geometry.entryInSlice(guestOffset);
+    int subcluster = geometry.subcluster(guestOffset);
+    L2Entry first = slice.entry(index);
+    Kind kind = first.kind(subcluster, geometry);
     if (kind == Kind.INVALID) {
       throw invalid(guestOffset, first);
     }
-    long length = geometry.clusterSize() - geometry.inCluster(guestOffset);
-    long before = first;
-    while (length < maxLength && kind != Kind.COMPRESSED && ++word < geometry.sliceWords()) {
-      long next = slice.word(word);
-      if (L2Entry.kind(next, geometry) != kind || !follows(kind, before, next)) {
+    int end = subcluster + first.run(subcluster, geometry);
+    long length = (long) end * geometry.subclusterSize() - geometry.inCluster(guestOffset);
+    long before = first.descriptor();
+    while (length < maxLength
+        && end == geometry.subclusters()
+        && kind != Kind.COMPRESSED
+        && ++index < geometry.sliceEntries()) {
+      L2Entry next = slice.entry(index);
+      if (next.kind(0, geometry) != kind || !follows(kind, before, next.descriptor())) {
         break;
       }
-      before = next;
-      length += geometry.clusterSize();
+      before = next.descriptor();
+      end = next.run(0, geometry);
+      length += (long) end * geometry.subclusterSize();
     }
-    return new Run(kind, first, Math.min(length, maxLength));
+    return new Run(kind, first.descriptor(), Math.min(length, maxLength));
   }
 
   private boolean follows(Kind kind, long before, long next) {
@@ -84,21 +90,21 @@ final class GuestReader {
   }
 
   /** Refuses an entry that breaks the specification, before anything is built on it. */
-  void requireValid(long entry, long guestOffset) throws CorruptImageException {
-    if (L2Entry.kind(entry, geometry) == Kind.INVALID) {
+  void requireValid(L2Entry entry, long guestOffset) throws CorruptImageException {
+    if (entry.kind(0, geometry) == Kind.INVALID) {
       throw invalid(guestOffset, entry);
     }
   }
 
-  private CorruptImageException invalid(long guestOffset, long entry) {
+  private CorruptImageException invalid(long guestOffset, L2Entry entry) {
     long at =
         metadata.l1.target(geometry.l1Index(guestOffset))
-            + (long) geometry.l2Index(guestOffset) * Geometry.ENTRY_BYTES;
+            + (long) geometry.l2Index(guestOffset) * geometry.l2EntryBytes();
     return new CorruptImageException(
         metadata.name,
         at,
         "L2 entry",
-        L2Entry.problem(entry, geometry) + " (guest offset 0x%x)".formatted(guestOffset),
+        entry.problem(geometry) + " (guest offset 0x%x)".formatted(guestOffset),
         "run a check");
   }
 
@@ -110,8 +116,9 @@ final class GuestReader {
       Run run = run(metadata.slice(at), at, limit - dst.position());
       dst.limit(dst.position() + (int) run.length);
       switch (run.kind) {
-        case DATA -> data.read(dst, (run.entry & Geometry.OFFSET_MASK) + geometry.inCluster(at));
-        case COMPRESSED -> inflated.read(dst, run.entry, (int) geometry.inCluster(at), at);
+        case DATA ->
+            data.read(dst, (run.descriptor & Geometry.OFFSET_MASK) + geometry.inCluster(at));
+        case COMPRESSED -> inflated.read(dst, run.descriptor, (int) geometry.inCluster(at), at);
         case ZERO, ZERO_ALLOCATED -> zero(dst);
         default -> readBehind(dst, at);
       }
@@ -157,7 +164,8 @@ final class GuestReader {
         all =
             switch (run.kind) {
               case DATA ->
-                  data.readNow(dst, (run.entry & Geometry.OFFSET_MASK) + geometry.inCluster(at));
+                  data.readNow(
+                      dst, (run.descriptor & Geometry.OFFSET_MASK) + geometry.inCluster(at));
               case ZERO, ZERO_ALLOCATED -> true;
               case UNALLOCATED -> readBehindNow(dst, at);
               case COMPRESSED, INVALID -> false;
@@ -193,19 +201,22 @@ final class GuestReader {
     Slice slice = metadata.slice(guestOffset);
     Run run = run(slice, guestOffset, maxLength);
     long length = slice == null ? run.length : lengthInTable(run, guestOffset, maxLength);
-    long host = (run.entry & Geometry.OFFSET_MASK) + geometry.inCluster(guestOffset);
+    long host = (run.descriptor & Geometry.OFFSET_MASK) + geometry.inCluster(guestOffset);
     return switch (run.kind) {
       case DATA ->
           new Mapping.Data(
-              data, host, length, writable && run.entry < 0 && metadata.tableWritable(guestOffset));
+              data,
+              host,
+              length,
+              writable && run.descriptor < 0 && metadata.tableWritable(guestOffset));
       case ZERO -> new Mapping.Zero(length, true, -1);
       case ZERO_ALLOCATED -> new Mapping.Zero(length, true, host);
       case COMPRESSED ->
           new Mapping.Encoded(
               metadata.storage,
               inflated.encoding(),
-              geometry.compressedOffset(run.entry),
-              geometry.compressedLength(run.entry),
+              geometry.compressedOffset(run.descriptor),
+              geometry.compressedLength(run.descriptor),
               length);
       default ->
           backing == null
@@ -224,14 +235,14 @@ final class GuestReader {
       if (geometry.inCluster(at) != 0
           || slice == null
           || geometry.l1Index(at) != geometry.l1Index(guestOffset)
-          || geometry.wordOfL2Index(geometry.l2Index(at)) != 0) {
+          || geometry.entryInSlice(at) != 0) {
         break;
       }
-      long expected = first.entry + length + geometry.inCluster(guestOffset);
-      long entry = slice.word(0);
-      if (L2Entry.kind(entry, geometry) != first.kind
+      long expected = first.descriptor + at - geometry.clusterStart(guestOffset);
+      L2Entry entry = slice.entry(0);
+      if (entry.kind(0, geometry) != first.kind
           || ((first.kind == Kind.DATA || first.kind == Kind.ZERO_ALLOCATED)
-              && entry != expected)) {
+              && entry.descriptor() != expected)) {
         break;
       }
       length += run(slice, at, maxLength - length).length;
@@ -239,15 +250,23 @@ final class GuestReader {
     return length;
   }
 
-  /** Whether a range within a cluster is known to read as zero without reading data. */
+  /** Whether a range is known to read as zero without reading data. */
   boolean knownZero(long guestOffset, long length) throws IOException {
-    Slice slice = metadata.slice(guestOffset);
-    Run run = run(slice, guestOffset, length);
-    return switch (run.kind) {
-      case ZERO, ZERO_ALLOCATED -> true;
-      case UNALLOCATED -> backing == null || guestOffset >= backing.size();
-      default -> guestOffset >= metadata.size();
-    };
+    long end = guestOffset + length;
+    for (long at = guestOffset; at < end; ) {
+      Run run = run(metadata.slice(at), at, end - at);
+      boolean zero =
+          switch (run.kind) {
+            case ZERO, ZERO_ALLOCATED -> true;
+            case UNALLOCATED -> backing == null || at >= backing.size();
+            default -> at >= metadata.size();
+          };
+      if (!zero) {
+        return false;
+      }
+      at += run.length;
+    }
+    return true;
   }
 
   /** A copy of guest bytes; those behind the disk's end are zero. */

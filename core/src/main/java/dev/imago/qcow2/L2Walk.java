@@ -27,7 +27,7 @@ final class L2Walk {
 
   L2Walk(Header header, ReferenceWalk walk, long fileSize, TableReader reader, Findings findings) {
     g = header.geometry();
-    extended = header.extendedL2();
+    extended = g.extendedL2();
     notPlain = ~(Geometry.OFFSET_MASK & -(long) g.clusterSize());
     counts = walk.counts();
     wholeClusters = g.clusterIndex(fileSize);
@@ -67,7 +67,7 @@ final class L2Walk {
       return;
     }
     ByteBuffer table = reader.read(hostOffset, g.clusterSize());
-    int width = extended ? 16 : 8;
+    int width = g.l2EntryBytes();
     long next = 0;
     for (int at = 0; at < table.limit(); at += width) {
       long word = table.getLong(at);

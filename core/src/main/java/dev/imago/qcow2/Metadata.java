@@ -69,9 +69,12 @@ final class Metadata {
     this.reftable = parts.reftable();
     this.map = parts.map();
     this.quarantine = new Quarantine(requests);
-    this.l2 = new SliceCache(lock, geometry, storage, l1, parts.options().l2CacheBytes());
+    this.l2 =
+        new SliceCache(
+            lock, geometry, storage, l1, geometry.extendedL2(), parts.options().l2CacheBytes());
     this.refcounts =
-        new SliceCache(lock, geometry, storage, reftable, parts.options().refcountCacheBytes());
+        new SliceCache(
+            lock, geometry, storage, reftable, false, parts.options().refcountCacheBytes());
     this.durability =
         new Durability(
             name,
@@ -129,7 +132,7 @@ final class Metadata {
   /** The slice that maps a guest offset; null if there is no L2 table. */
   @Nullable Slice slice(long guestOffset) throws IOException {
     long table = geometry.l1Index(guestOffset);
-    int index = geometry.sliceOfL2Index(geometry.l2Index(guestOffset));
+    int index = geometry.l2Slice(guestOffset);
     Slice slice = l2.peek(table, index);
     if (slice != null) {
       return slice;
@@ -140,8 +143,7 @@ final class Metadata {
 
   /** The slice that maps a guest offset if no I/O is needed. */
   @Nullable Slice sliceNow(long guestOffset) {
-    return l2.peek(
-        geometry.l1Index(guestOffset), geometry.sliceOfL2Index(geometry.l2Index(guestOffset)));
+    return l2.peek(geometry.l1Index(guestOffset), geometry.l2Slice(guestOffset));
   }
 
   /** Whether it is known without I/O that no L2 table maps a guest offset. */
@@ -160,7 +162,7 @@ final class Metadata {
    */
   Slice writableSlice(long guestOffset) throws IOException {
     long table = geometry.l1Index(guestOffset);
-    int index = geometry.sliceOfL2Index(geometry.l2Index(guestOffset));
+    int index = geometry.l2Slice(guestOffset);
     while (true) {
       if (!tableWritable(guestOffset) || withoutTable(guestOffset)) {
         makeTable((int) table);
@@ -239,33 +241,29 @@ final class Metadata {
   /**
    * Changes an entry. What it referred to before goes to quarantine, but for a host cluster that it
    * keeps. Under the metadata lock, the slice being resident.
+   *
+   * @param index of the entry in the slice
    */
-  void replace(Slice slice, int word, long entry, long guestCluster) {
-    long old = slice.word(word);
-    l2.set(slice, word, entry);
-    switch (L2Entry.kind(old, geometry)) {
-      case COMPRESSED -> {
-        long first = geometry.clusterIndex(geometry.compressedOffset(old));
-        long last =
-            geometry.clusterIndex(
-                geometry.compressedOffset(old) + geometry.compressedLength(old) - 1);
-        freed(first, last - first + 1);
-      }
-      case DATA, ZERO_ALLOCATED -> {
-        boolean kept =
-            (old & Geometry.OFFSET_MASK) == (entry & Geometry.OFFSET_MASK)
-                && L2Entry.kind(entry, geometry) != L2Entry.Kind.UNALLOCATED
-                && L2Entry.kind(entry, geometry) != L2Entry.Kind.ZERO;
-        if (kept) {
-          break;
-        }
-        if (!geometry.externalData()) {
-          freed(geometry.clusterIndex(old & Geometry.OFFSET_MASK), 1);
-        } else if (!rawData) {
+  void replace(Slice slice, int index, L2Entry entry, long guestCluster) {
+    L2Entry old = slice.entry(index);
+    l2.set(slice, index, entry);
+    if (old.kind(0, geometry) == L2Entry.Kind.INVALID) {
+      return;
+    }
+    if (old.compressed()) {
+      long start = geometry.compressedOffset(old.descriptor());
+      long first = geometry.clusterIndex(start);
+      long last = geometry.clusterIndex(start + geometry.compressedLength(old.descriptor()) - 1);
+      freed(first, last - first + 1);
+    } else if (old.hasCluster(geometry)) {
+      boolean has = entry.hasCluster(geometry);
+      if (geometry.externalData()) {
+        if (!has && !rawData) {
           quarantine.addPunch(guestCluster);
         }
+      } else if (!has || entry.hostOffset() != old.hostOffset()) {
+        freed(geometry.clusterIndex(old.hostOffset()), 1);
       }
-      default -> {}
     }
   }
 

@@ -310,7 +310,7 @@ final class Qcow2Checker {
   }
 
   private void checkCopiedFlags(ByteBuffer table) {
-    int width = header.extendedL2() ? 16 : 8;
+    int width = g.l2EntryBytes();
     for (int at = 0; at < table.limit(); at += width) {
       long word = table.getLong(at);
       if ((word & Geometry.COMPRESSED) != 0 || !L2Walk.allocated(word, g)) {

@@ -14,6 +14,7 @@ public final class Qcow2CreateOptions {
   private int refcountBits = 16;
   private boolean lazyRefcounts;
   private String compressionType = "zlib";
+  private boolean extendedL2;
   private @Nullable String backingFile;
   private @Nullable String backingFormat;
   private @Nullable String dataFile;
@@ -31,6 +32,7 @@ public final class Qcow2CreateOptions {
     copy.refcountBits = refcountBits;
     copy.lazyRefcounts = lazyRefcounts;
     copy.compressionType = compressionType;
+    copy.extendedL2 = extendedL2;
     copy.backingFile = backingFile;
     copy.backingFormat = backingFormat;
     copy.dataFile = dataFile;
@@ -119,6 +121,21 @@ public final class Qcow2CreateOptions {
   }
 
   /**
+   * A copy with clusters of 32 subclusters each, or not; version 3 only, clusters of 16 KiB or
+   * more.
+   */
+  public Qcow2CreateOptions withExtendedL2(boolean value) {
+    Qcow2CreateOptions copy = copy();
+    copy.extendedL2 = value;
+    return copy;
+  }
+
+  /** Whether clusters have subclusters. */
+  public boolean extendedL2() {
+    return extendedL2;
+  }
+
+  /**
    * A copy with another backing file.
    *
    * @param name as it is to stand in the image, or null for none
@@ -164,7 +181,7 @@ public final class Qcow2CreateOptions {
     return dataFileRaw;
   }
 
-  /** A copy with another preallocation; not together with a backing file. */
+  /** A copy with another preallocation; with a backing file only if there are subclusters. */
   public Qcow2CreateOptions withPreallocation(Preallocation value) {
     Qcow2CreateOptions copy = copy();
     copy.preallocation = Objects.requireNonNull(value);

@@ -67,7 +67,8 @@ final class Qcow2Creator {
             Integer.numberOfTrailingZeros(options.clusterSize()),
             Integer.numberOfTrailingZeros(options.refcountBits()),
             options.version(),
-            options.dataFile() != null);
+            options.dataFile() != null,
+            options.extendedL2());
     boolean raw = options.dataFileRaw() && options.preallocation() == Preallocation.OFF;
     preallocation = raw ? Preallocation.METADATA : options.preallocation();
     oldSize = storage.size();
@@ -152,11 +153,18 @@ final class Qcow2Creator {
     if (o.size() < 0 || o.size() > Long.MAX_VALUE - SECTOR) {
       throw new IllegalArgumentException(TOO_LARGE);
     }
+    if (o.extendedL2() && !v3) {
+      throw new IllegalArgumentException("Extended L2 entries are" + V3_ONLY);
+    }
     if (!powerOfTwo(o.clusterSize(), SECTOR, 2 << 20)) {
       throw new IllegalArgumentException(
           "Cluster size must be a power of two between 512 and 2048k");
     }
-    if (o.preallocation() != Preallocation.OFF && o.backingFile() != null) {
+    if (o.extendedL2() && o.clusterSize() < 1 << Geometry.MIN_EXTENDED_L2_BITS) {
+      throw new IllegalArgumentException(
+          "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes");
+    }
+    if (o.preallocation() != Preallocation.OFF && o.backingFile() != null && !o.extendedL2()) {
       throw new IllegalArgumentException(
           "Backing file and preallocation can only be used at the same time if extended_l2 is on");
     }
@@ -248,6 +256,9 @@ final class Qcow2Creator {
       d.incompatible |= Header.INCOMPATIBLE_COMPRESSION_TYPE;
       d.compressionType = Header.COMPRESSION_ZSTD;
     }
+    if (options.extendedL2()) {
+      d.incompatible |= Header.INCOMPATIBLE_EXTENDED_L2;
+    }
     if (options.version() == 3 && g.clusterSize() > TABLE_ABOVE) {
       extensions.add(FeatureName.table(FeatureName.KNOWN));
     }
@@ -274,11 +285,13 @@ final class Qcow2Creator {
     } else {
       write(l1Start, l2Start - l1Start, l1Entries, l1);
       long dataOffset = g.externalData() ? 0 : g.clusterOffset(dataStart);
+      // Of an extended entry the second word stays 0: the subclusters are not allocated.
+      int words = g.l2EntryWords();
       write(
           l2Start,
           l2Tables,
-          g.clusters(size),
-          i -> g.clusterOffset(i) + dataOffset | Geometry.COPIED);
+          g.clusters(size) * words,
+          i -> i % words == 0 ? g.clusterOffset(i / words) + dataOffset | Geometry.COPIED : 0);
     }
   }
 

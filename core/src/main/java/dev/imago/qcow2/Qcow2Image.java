@@ -45,7 +45,7 @@ final class Qcow2Image implements Image {
             metadata.storage, geometry, ClusterCodec.of(parts.header().compressionType()));
     this.reader = new GuestReader(metadata, backing, inflated, !readOnly);
     this.writer = new ClusterWriter(metadata, reader);
-    this.fixed = new FixedMappings(metadata, writer, backing);
+    this.fixed = new FixedMappings(metadata, reader, writer, backing);
     this.resizer = new Resizer(metadata, fixed, writer, backing);
   }
 
@@ -147,8 +147,7 @@ final class Qcow2Image implements Image {
   /** Makes what was written to a range safe; one data barrier if its mapping is safe already. */
   private void makeDurable(long guestOffset, long length) throws IOException {
     if (length > 0 && writer.sliceEnd(guestOffset) >= guestOffset + length) {
-      metadata.durability.flushData(
-          geometry.l1Index(guestOffset), geometry.sliceOfL2Index(geometry.l2Index(guestOffset)));
+      metadata.durability.flushData(geometry.l1Index(guestOffset), geometry.l2Slice(guestOffset));
     } else {
       flush();
     }
@@ -232,17 +231,22 @@ final class Qcow2Image implements Image {
       if (place.clusters() == 0) {
         return null;
       }
-      long head = geometry.inCluster(guestOffset);
-      long reach = Math.min(wanted, geometry.clusterOffset(place.clusters()) - head);
       try {
-        writer.copyAround(guestOffset, reach, place, overwrite);
+        writer.copyAround(guestOffset, place, overwrite);
       } catch (IOException | RuntimeException e) {
         writer.giveBack(place, e);
         throw e;
       }
       handedOver = true;
       return new Reservation(
-          metadata, writer, token, guestOffset, place.hostOffset() + head, reach, place, claim);
+          metadata,
+          writer,
+          token,
+          guestOffset,
+          writer.hostOffset(guestOffset, place),
+          place.end() - guestOffset,
+          place,
+          claim);
     } finally {
       if (!handedOver) {
         claim.close();

@@ -259,7 +259,7 @@ final class RefcountRebuild {
 
   private void fixL2Table(long hostOffset) throws IOException {
     ByteBuffer table = reader.read(hostOffset, g.clusterSize());
-    int width = header.extendedL2() ? 16 : 8;
+    int width = g.l2EntryBytes();
     int from = table.limit();
     int to = 0;
     for (int at = 0; at < table.limit(); at += width) {

@@ -5,7 +5,6 @@ import dev.imago.image.Image.Discard;
 import dev.imago.image.UnsupportedFeatureException;
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.Header;
-import dev.imago.qcow2.ondisk.L2Entry;
 import dev.imago.storage.Storage;
 import dev.imago.storage.Storage.Preallocation;
 import java.io.IOException;
@@ -139,9 +138,8 @@ final class Resizer {
     long at = geometry.clusterOffset(geometry.clusters(from));
     while (at < to) {
       long end = Math.min(to, writer.sliceEnd(at));
-      ClusterWriter.InPlaceRun there = writer.inPlaceRun(at, end - at);
-      if (there.length() > 0) {
-        at += there.length();
+      if (preallocated(at)) {
+        at += geometry.clusterSize();
         continue;
       }
       try (Claims.Claim _ = writer.claim(at, end - at)) {
@@ -154,7 +152,7 @@ final class Resizer {
             metadata.data.writeZeroes(place.hostOffset(), length, Storage.ZeroMode.ALLOCATED);
           }
           metadata.durability.dataWritten();
-          writer.link(at, place);
+          writer.linkPreallocated(at, place);
         } catch (IOException | RuntimeException e) {
           writer.giveBack(place, e);
           throw e;
@@ -162,6 +160,11 @@ final class Resizer {
         at += length;
       }
     }
+  }
+
+  private boolean preallocated(long guestOffset) throws IOException {
+    Slice slice = metadata.tableWritable(guestOffset) ? metadata.slice(guestOffset) : null;
+    return slice != null && slice.entry(geometry.entryInSlice(guestOffset)).preallocated(geometry);
   }
 
   private void shrink(long oldSize, long newSize) throws IOException {
@@ -201,11 +204,10 @@ final class Resizer {
 
   private boolean mapsAnything(int table) throws IOException {
     long start = table * geometry.l2Coverage();
-    long perSlice = (long) geometry.sliceWords() << geometry.clusterBits();
     for (int i = 0; i < geometry.slicesPerCluster(); i++) {
-      Slice slice = metadata.slice(start + i * perSlice);
-      for (int word = 0; slice != null && word < geometry.sliceWords(); word++) {
-        if (L2Entry.kind(slice.word(word), geometry) != L2Entry.Kind.UNALLOCATED) {
+      Slice slice = metadata.slice(start + i * geometry.sliceCoverage());
+      for (int index = 0; slice != null && index < geometry.sliceEntries(); index++) {
+        if (!slice.entry(index).unmapped(geometry)) {
           return true;
         }
       }

@@ -1,6 +1,7 @@
 package dev.imago.qcow2;
 
 import dev.imago.qcow2.ondisk.Geometry;
+import dev.imago.qcow2.ondisk.L2Entry;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.util.ArrayDeque;
@@ -35,6 +36,7 @@ final class SliceCache {
   private final Storage storage;
   private final PointerTable pointers;
   private final int capacity;
+  private final boolean pairs;
   private final ReentrantLock[] loading = new ReentrantLock[LOAD_LOCKS];
 
   /** Read without a lock; replaced under the metadata lock when the pointer table grows. */
@@ -45,16 +47,23 @@ final class SliceCache {
 
   private final List<Slice> dirty = new ArrayList<>();
 
+  /**
+   * An empty cache.
+   *
+   * @param pairs whether two words of a slice make an entry
+   */
   SliceCache(
       ReentrantLock metadata,
       Geometry geometry,
       Storage storage,
       PointerTable pointers,
+      boolean pairs,
       long capacityBytes) {
     this.metadata = metadata;
     this.geometry = geometry;
     this.storage = storage;
     this.pointers = pointers;
+    this.pairs = pairs;
     this.capacity = Math.clamp(capacityBytes / geometry.sliceBytes(), 1, 1 << 24);
     this.tables = new AtomicReferenceArray<>(pointers.length());
     for (int i = 0; i < LOAD_LOCKS; i++) {
@@ -103,7 +112,8 @@ final class SliceCache {
                 (int) table,
                 index,
                 Words.read(
-                    storage, host + (long) index * geometry.sliceBytes(), geometry.sliceWords()));
+                    storage, host + (long) index * geometry.sliceBytes(), geometry.sliceWords()),
+                pairs);
         metadata.lock();
         try {
           if (pointers.target(table) == host && peek(table, index) == null) {
@@ -121,7 +131,7 @@ final class SliceCache {
 
   /** Puts a slice there that is known without reading: all zero. Under the metadata lock. */
   Slice addZero(int table, int index) {
-    Slice slice = new Slice(table, index, new long[geometry.sliceWords()]);
+    Slice slice = new Slice(table, index, new long[geometry.sliceWords()], pairs);
     add(slice);
     return slice;
   }
@@ -181,6 +191,16 @@ final class SliceCache {
   /** Changes a word of a resident slice. Under the metadata lock. */
   void set(Slice slice, int word, long value) {
     slice.set(word, value);
+    changed(slice);
+  }
+
+  /** Changes an L2 entry of a resident slice. Under the metadata lock. */
+  void set(Slice slice, int index, L2Entry entry) {
+    slice.set(index, entry);
+    changed(slice);
+  }
+
+  private void changed(Slice slice) {
     if (!slice.dirty) {
       slice.dirty = true;
       dirty.add(slice);

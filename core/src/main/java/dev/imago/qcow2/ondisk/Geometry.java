@@ -9,11 +9,24 @@ package dev.imago.qcow2.ondisk;
  * @param refcountOrder 0 to 6; a reference count has {@code 1 << refcountOrder} bits
  * @param version 2 or 3
  * @param externalData whether guest data is kept in a data file
+ * @param extendedL2 whether L2 entries have 16 bytes and clusters 32 subclusters; without, a
+ *     cluster is its only subcluster
  */
-public record Geometry(int clusterBits, int refcountOrder, int version, boolean externalData) {
+public record Geometry(
+    int clusterBits, int refcountOrder, int version, boolean externalData, boolean extendedL2) {
 
-  /** Bytes of an L1, L2 or refcount table entry. */
+  /** With standard L2 entries. */
+  public Geometry(int clusterBits, int refcountOrder, int version, boolean externalData) {
+    this(clusterBits, refcountOrder, version, externalData, false);
+  }
+
+  /** Bytes of an L1 or refcount table entry. */
   public static final int ENTRY_BYTES = 8;
+
+  /** Smallest clusters that may have subclusters: 16 KiB. */
+  public static final int MIN_EXTENDED_L2_BITS = 14;
+
+  private static final int SUBCLUSTER_BITS = 5;
 
   /** Metadata is cached in slices of this many bytes, or of a cluster if that is smaller. */
   private static final int SLICE_BITS = 12;
@@ -75,9 +88,48 @@ public record Geometry(int clusterBits, int refcountOrder, int version, boolean 
     return (bytes >>> clusterBits) + (inCluster(bytes) == 0 ? 0 : 1);
   }
 
+  /** The number of equal parts of a cluster that are mapped on their own. */
+  public int subclusters() {
+    return extendedL2 ? 1 << SUBCLUSTER_BITS : 1;
+  }
+
+  /** Bytes of a subcluster. */
+  public int subclusterSize() {
+    return clusterSize() / subclusters();
+  }
+
+  /** Which subcluster of its cluster holds an offset. */
+  public int subcluster(long offset) {
+    return (int) inCluster(offset) / subclusterSize();
+  }
+
+  /** The start of the subcluster that holds an offset. */
+  public long subclusterStart(long offset) {
+    return offset & -(long) subclusterSize();
+  }
+
+  /** The offset itself if a subcluster starts there, else the end of the one that holds it. */
+  public long subclusterEnd(long offset) {
+    return subclusterStart(offset + subclusterSize() - 1);
+  }
+
+  /** Bytes of an L2 entry. */
+  public int l2EntryBytes() {
+    return ENTRY_BYTES * l2EntryWords();
+  }
+
+  /** 8-byte words of an L2 entry. */
+  public int l2EntryWords() {
+    return extendedL2 ? 2 : 1;
+  }
+
+  private int l2Bits() {
+    return clusterBits - (extendedL2 ? 4 : 3);
+  }
+
   /** Entries of an L2 table: a table is one cluster. */
   public int l2Entries() {
-    return clusterSize() / ENTRY_BYTES;
+    return 1 << l2Bits();
   }
 
   /** Guest bytes that one L2 table maps. */
@@ -87,7 +139,7 @@ public record Geometry(int clusterBits, int refcountOrder, int version, boolean 
 
   /** Which L1 entry maps a guest offset. */
   public long l1Index(long guestOffset) {
-    return guestOffset >>> (2 * clusterBits - 3);
+    return guestOffset >>> clusterBits + l2Bits();
   }
 
   /** Which entry of its L2 table maps a guest offset. */
@@ -98,14 +150,6 @@ public record Geometry(int clusterBits, int refcountOrder, int version, boolean 
   /** L1 entries that a disk of this size needs. */
   public long l1Entries(long size) {
     return size == 0 ? 0 : l1Index(size - 1) + 1;
-  }
-
-  /** As {@link #l1Entries(long)}, for entries of 16 bytes if {@code extendedL2}. */
-  public long l1Entries(long size, boolean extendedL2) {
-    if (!extendedL2 || size == 0) {
-      return l1Entries(size);
-    }
-    return ((size - 1) >>> (2 * clusterBits - 4)) + 1;
   }
 
   /** Bytes of a metadata slice. */
@@ -123,14 +167,24 @@ public record Geometry(int clusterBits, int refcountOrder, int version, boolean 
     return clusterSize() / sliceBytes();
   }
 
-  /** Which slice of its L2 table holds an entry. */
-  public int sliceOfL2Index(int l2Index) {
-    return l2Index / sliceWords();
+  /** L2 entries of a metadata slice. */
+  public int sliceEntries() {
+    return sliceWords() / l2EntryWords();
   }
 
-  /** Which word of its slice an L2 entry is. */
-  public int wordOfL2Index(int l2Index) {
-    return l2Index & (sliceWords() - 1);
+  /** Guest bytes that one slice of an L2 table maps. */
+  public long sliceCoverage() {
+    return (long) sliceEntries() << clusterBits;
+  }
+
+  /** Which slice of its L2 table holds the entry of a guest offset. */
+  public int l2Slice(long guestOffset) {
+    return l2Index(guestOffset) / sliceEntries();
+  }
+
+  /** Which entry of its slice maps a guest offset. */
+  public int entryInSlice(long guestOffset) {
+    return l2Index(guestOffset) & (sliceEntries() - 1);
   }
 
   /** Bits of a reference count. */

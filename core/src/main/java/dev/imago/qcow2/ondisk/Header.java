@@ -175,7 +175,7 @@ public record Header(
 
   /** The sizes that follow from it. */
   public Geometry geometry() {
-    return new Geometry(clusterBits, refcountOrder, version, externalData());
+    return new Geometry(clusterBits, refcountOrder, version, externalData(), extendedL2());
   }
 
   /** Bytes that a guest sees: {@link #size} without the rest that is no whole sector. */
@@ -207,7 +207,7 @@ public record Header(
    * Passes if guest data can be read by what is built here. Information and check work on the
    * others too.
    *
-   * @throws UnsupportedFeatureException for encryption and extended L2 entries
+   * @throws UnsupportedFeatureException for encryption
    */
   public void requireReadable(String image) throws UnsupportedFeatureException {
     if (cryptMethod != 0) {
@@ -219,14 +219,6 @@ public record Header(
           "%d (%s); guest data of encrypted images cannot be read yet"
               .formatted(cryptMethod, method),
           "info and check work; convert it with a tool that holds the key");
-    }
-    if (extendedL2()) {
-      throw new UnsupportedFeatureException(
-          image,
-          AT_INCOMPATIBLE,
-          "incompatible_features",
-          "bit 4 (extended L2 entries); guest data behind such entries cannot be read yet",
-          "info and check work; convert it to an image with extended_l2=off");
     }
   }
 

@@ -24,7 +24,6 @@ final class HeaderRules {
   private static final int AT_REFCOUNT_ORDER = 96;
   private static final int AT_HEADER_LENGTH = 100;
   private static final int AT_COMPRESSION_TYPE = 104;
-  private static final int MIN_EXTENDED_L2_BITS = 14;
 
   private HeaderRules() {}
 
@@ -44,7 +43,7 @@ final class HeaderRules {
     checkFeatures(in, d, image);
     checkCompression(d, image);
     if ((d.incompatible & Header.INCOMPATIBLE_EXTENDED_L2) != 0
-        && d.clusterBits < MIN_EXTENDED_L2_BITS) {
+        && d.clusterBits < Geometry.MIN_EXTENDED_L2_BITS) {
       throw bad(
           image,
           AT_CLUSTER_BITS,
@@ -267,7 +266,7 @@ final class HeaderRules {
           "size",
           "%s bytes; less than 2^63".formatted(Long.toUnsignedString(h.size())));
     }
-    long needed = h.geometry().l1Entries(h.size(), h.extendedL2());
+    long needed = h.geometry().l1Entries(h.size());
     if (h.l1Size() < needed) {
       throw bad(
           image,

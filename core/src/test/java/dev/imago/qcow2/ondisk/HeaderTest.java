@@ -173,10 +173,9 @@ class HeaderTest {
   }
 
   @Test
-  void encryptionAndExtendedL2AreParsedButNotReadable() throws Exception {
+  void encryptionIsParsedButNotReadable() throws Exception {
     assertUnreadable(header(32, "00000001"), "1 (AES)");
     assertUnreadable(header(32, "00000002"), "2 (LUKS)");
-    assertUnreadable(header(72, "0000000000000010"), "bit 4 (extended L2 entries)");
     Header.parse(bytes(HEADER), "a").requireReadable("a");
   }
 

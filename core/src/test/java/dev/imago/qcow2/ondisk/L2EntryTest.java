@@ -17,34 +17,38 @@ class L2EntryTest {
 
   @Test
   void theDigestsExamplesAreWhatItSays() {
-    assertThat(L2Entry.kind(0, V3)).isEqualTo(UNALLOCATED);
-    assertThat(L2Entry.kind(1, V3)).isEqualTo(ZERO);
-    assertThat(L2Entry.kind(0x8000000000050000L, V3)).isEqualTo(DATA);
-    assertThat(L2Entry.kind(0x0000000000050000L, V3)).isEqualTo(DATA);
-    assertThat(L2Entry.kind(0x8000000000050001L, V3)).isEqualTo(ZERO_ALLOCATED);
-    assertThat(L2Entry.kind(0x4300000000050000L, V3)).isEqualTo(COMPRESSED);
-    assertThat(L2Entry.kind(0x434000000005190dL, V3)).isEqualTo(COMPRESSED);
+    assertThat(kind(0, V3)).isEqualTo(UNALLOCATED);
+    assertThat(kind(1, V3)).isEqualTo(ZERO);
+    assertThat(kind(0x8000000000050000L, V3)).isEqualTo(DATA);
+    assertThat(kind(0x0000000000050000L, V3)).isEqualTo(DATA);
+    assertThat(kind(0x8000000000050001L, V3)).isEqualTo(ZERO_ALLOCATED);
+    assertThat(kind(0x4300000000050000L, V3)).isEqualTo(COMPRESSED);
+    assertThat(kind(0x434000000005190dL, V3)).isEqualTo(COMPRESSED);
   }
 
   @Test
   void whatBreaksTheFormatIsInvalid() {
-    assertThat(L2Entry.kind(0x8000000000050200L, V3)).isEqualTo(INVALID);
-    assertThat(L2Entry.kind(0x8000000000050201L, V3)).isEqualTo(INVALID);
-    assertThat(L2Entry.kind(1, V2)).isEqualTo(INVALID);
-    assertThat(L2Entry.kind(0x8000000000050001L, V2)).isEqualTo(INVALID);
-    assertThat(L2Entry.kind(0x4300000000050000L, EXTERNAL)).isEqualTo(INVALID);
+    assertThat(kind(0x8000000000050200L, V3)).isEqualTo(INVALID);
+    assertThat(kind(0x8000000000050201L, V3)).isEqualTo(INVALID);
+    assertThat(kind(1, V2)).isEqualTo(INVALID);
+    assertThat(kind(0x8000000000050001L, V2)).isEqualTo(INVALID);
+    assertThat(kind(0x4300000000050000L, EXTERNAL)).isEqualTo(INVALID);
     Geometry small = new Geometry(9, 4, 3, false);
-    assertThat(L2Entry.kind(0x4100000000000000L, small)).isEqualTo(INVALID);
-    assertThat(L2Entry.kind(0x40ffffffffffffffL, small)).isEqualTo(COMPRESSED);
+    assertThat(kind(0x4100000000000000L, small)).isEqualTo(INVALID);
+    assertThat(kind(0x40ffffffffffffffL, small)).isEqualTo(COMPRESSED);
   }
 
   @Test
   void inADataFileCopiedTellsWhatIsAllocated() {
-    assertThat(L2Entry.kind(0x8000000000000000L, EXTERNAL)).isEqualTo(DATA);
-    assertThat(L2Entry.kind(0, EXTERNAL)).isEqualTo(UNALLOCATED);
-    assertThat(L2Entry.kind(0x8000000000020000L, EXTERNAL)).isEqualTo(DATA);
-    assertThat(L2Entry.kind(0x8000000000000001L, EXTERNAL)).isEqualTo(ZERO_ALLOCATED);
-    assertThat(L2Entry.kind(1, EXTERNAL)).isEqualTo(ZERO);
-    assertThat(L2Entry.kind(0x8000000000000000L, V3)).isEqualTo(UNALLOCATED);
+    assertThat(kind(0x8000000000000000L, EXTERNAL)).isEqualTo(DATA);
+    assertThat(kind(0, EXTERNAL)).isEqualTo(UNALLOCATED);
+    assertThat(kind(0x8000000000020000L, EXTERNAL)).isEqualTo(DATA);
+    assertThat(kind(0x8000000000000001L, EXTERNAL)).isEqualTo(ZERO_ALLOCATED);
+    assertThat(kind(1, EXTERNAL)).isEqualTo(ZERO);
+    assertThat(kind(0x8000000000000000L, V3)).isEqualTo(UNALLOCATED);
+  }
+
+  private static L2Entry.Kind kind(long word, Geometry g) {
+    return new L2Entry(word, 0).kind(0, g);
   }
 }
