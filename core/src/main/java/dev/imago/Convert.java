@@ -25,10 +25,14 @@ public final class Convert {
 
   private final List<Image> sources;
   private int sparseSize = 4096;
-  private int parallelism = Math.clamp(Runtime.getRuntime().availableProcessors(), 1, 4);
+  private int parallelism;
   private boolean keepBacking;
   private boolean targetIsZero;
   private boolean direct;
+  private boolean compressed;
+  private int compressionLevel = -1;
+  private boolean compatWindow;
+  private boolean deterministic;
   private SyncMode sync = SyncMode.FULL;
   private References references = References.deny();
   private Progress progress = Progress.NONE;
@@ -49,6 +53,10 @@ public final class Convert {
     copy.keepBacking = keepBacking;
     copy.targetIsZero = targetIsZero;
     copy.direct = direct;
+    copy.compressed = compressed;
+    copy.compressionLevel = compressionLevel;
+    copy.compatWindow = compatWindow;
+    copy.deterministic = deterministic;
     copy.sync = sync;
     copy.references = references;
     copy.progress = progress;
@@ -70,7 +78,8 @@ public final class Convert {
 
   /**
    * How many threads copy, 1 to 64; 1 uses the caller's alone. As many as there are processors, but
-   * 4 at most, unless said.
+   * 4 at most, or 16 if they compress, unless said. Each holds a chunk of 1 MiB in memory, and as
+   * much again if it compresses.
    */
   public Convert parallelism(int parallelism) {
     if (parallelism < 1 || parallelism > 64) {
@@ -102,6 +111,41 @@ public final class Convert {
   public Convert direct(boolean direct) {
     Convert copy = copy();
     copy.direct = direct;
+    return copy;
+  }
+
+  /**
+   * Whether the target's clusters are compressed: those that become shorter. With {@link
+   * #to(Image)} whatever a target's cluster held is replaced; a target that cannot hold compressed
+   * clusters is refused. A cluster that is zero as a whole is not written but left out.
+   */
+  public Convert compressed(boolean compressed) {
+    Convert copy = copy();
+    copy.compressed = compressed;
+    return copy;
+  }
+
+  /** How a new target's clusters are compressed; as {@link OpenOptions#compressionLevel}. */
+  public Convert compressionLevel(int level) {
+    Convert copy = copy();
+    copy.compressionLevel = level;
+    return copy;
+  }
+
+  /** How a new target's clusters are compressed; as {@link OpenOptions#compatWindow}. */
+  public Convert compatWindow(boolean compatWindow) {
+    Convert copy = copy();
+    copy.compatWindow = compatWindow;
+    return copy;
+  }
+
+  /**
+   * Whether a new target's bytes follow from the sources' and the options alone, not from what the
+   * threads happened to do: the same conversion gives the same file again.
+   */
+  public Convert deterministic(boolean deterministic) {
+    Convert copy = copy();
+    copy.deterministic = deterministic;
     return copy;
   }
 
@@ -141,13 +185,20 @@ public final class Convert {
       throw new IllegalArgumentException(
           "%s would have %d bytes, the sources have %d".formatted(target, options.size(), total));
     }
+    requireCompressible(options);
     refuseSourceAsTarget(target);
-    OpenOptions how = OpenOptions.of(references).direct(direct).sync(sync);
+    OpenOptions how =
+        OpenOptions.of(references)
+            .direct(direct)
+            .sync(sync)
+            .compressionLevel(compressionLevel)
+            .compatWindow(compatWindow)
+            .withoutReuse(deterministic);
     CreateOptions whole = options.size() > 0 ? options : options.size(total);
     try (NewImage made = NewImage.create(target, whole, how)) {
       Image image = made.open(how);
       try {
-        copy(image, options.backingFile() == null);
+        copy(image, options.backingFile() == null, deterministic && image.clusterSize() > 1);
       } catch (IOException | RuntimeException e) {
         Closing.after(e, image);
         throw e;
@@ -163,8 +214,24 @@ public final class Convert {
    * @throws ConvertException if a source could not be read or the target not written
    */
   public void to(Image target) throws IOException {
-    copy(target, targetIsZero);
+    copy(target, targetIsZero, false);
     target.flush();
+  }
+
+  private void requireCompressible(CreateOptions options) {
+    if (!compressed) {
+      return;
+    }
+    if (options.format().equals(Formats.RAW)) {
+      throw new IllegalArgumentException("Compression not supported for this file format");
+    }
+    if (options.preallocation() != CreateOptions.Preallocation.OFF) {
+      throw new IllegalArgumentException(
+          "Compression and preallocation not supported at the same time");
+    }
+    if (options.dataFile() != null) {
+      throw new IllegalArgumentException("Compression and a data file not supported together");
+    }
   }
 
   /** Locks see to that, but sources may have been opened without. */
@@ -184,9 +251,12 @@ public final class Convert {
     }
   }
 
-  private void copy(Image target, boolean zero) throws IOException {
+  private void copy(Image target, boolean zero, boolean inOrder) throws IOException {
     if (sources.contains(target)) {
       throw new IllegalArgumentException(target.name() + " is both source and target");
+    }
+    if (compressed) {
+      target.compress(ByteBuffer.allocate(0), 0).close();
     }
     int chunk = Math.max(CHUNK, Math.max(target.clusterSize(), Integer.highestOneBit(sparseSize)));
     boolean allocateAll = sparseSize == 0;
@@ -197,24 +267,40 @@ public final class Convert {
           "%s has %d bytes, the sources have %d"
               .formatted(target.name(), target.size(), plan.total()));
     }
-    var writer = new CopyWriter(target, zero, sparseSize);
+    var writer = new CopyWriter(target, zero, sparseSize, compressed, inOrder);
+    var turns = new Turns(inOrder);
     plan.finished(0);
-    Workers.run("imago-convert", parallelism, workers -> work(workers, plan, writer, chunk));
+    Workers.run("imago-convert", threads(), workers -> work(workers, plan, writer, turns, chunk));
   }
 
-  private static void work(Workers workers, CopyPlan plan, CopyWriter writer, int chunk)
+  private int threads() {
+    int processors = Runtime.getRuntime().availableProcessors();
+    return parallelism > 0 ? parallelism : Math.clamp(processors, 1, compressed ? 16 : 4);
+  }
+
+  private static void work(
+      Workers workers, CopyPlan plan, CopyWriter writer, Turns turns, int chunk)
       throws IOException {
     try (Buffers.Lease lease = Buffers.take(chunk)) {
-      ByteBuffer buffer = lease.buffer();
       List<CopyPlan.Piece> batch = new ArrayList<>();
-      while (!workers.stopped() && plan.draw(batch)) {
-        long bytes = 0;
-        for (CopyPlan.Piece piece : batch) {
-          writer.copy(piece, buffer);
-          bytes += piece.length();
+      while (!workers.stopped()) {
+        long number = plan.draw(batch);
+        if (number < 0) {
+          break;
         }
-        plan.finished(bytes);
+        try (CopyWriter.Job job = writer.job(lease.buffer())) {
+          job.prepare(batch);
+          if (!turns.take(number, job::place)) {
+            return;
+          }
+          job.write();
+        }
+        plan.finished(batch.stream().mapToLong(CopyPlan.Piece::length).sum());
       }
+    } catch (IOException | RuntimeException | Error e) {
+      workers.fail(e);
+      turns.abandon();
+      throw e;
     }
   }
 }

@@ -32,6 +32,7 @@ final class CopyPlan {
   private long next;
   private @Nullable Piece current;
   private long done;
+  private long drawn;
 
   /** What is to be done with a piece. */
   enum Kind {
@@ -98,20 +99,20 @@ final class CopyPlan {
   /**
    * Draws the next batch: pieces of one chunk, or one piece of zeroes of any length.
    *
-   * @return false if there is nothing left to draw
+   * @return the batch's number, counted from 0; -1 if there is nothing left to draw
    * @throws ConvertException if a source cannot say what it holds
    */
-  synchronized boolean draw(List<Piece> batch) throws ConvertException {
+  synchronized long draw(List<Piece> batch) throws ConvertException {
     batch.clear();
     long end = 0;
     while (true) {
       Piece piece = peek();
       if (piece == null) {
-        return !batch.isEmpty();
+        return batch.isEmpty() ? -1 : drawn++;
       }
       if (piece.kind() == Kind.BACKING || (piece.kind() == Kind.ZERO && skipZeroes)) {
         if (!batch.isEmpty() && piece.targetOffset() + piece.length() >= end) {
-          return true;
+          return drawn++;
         }
         take(piece.length());
         finished(piece.length());
@@ -121,10 +122,10 @@ final class CopyPlan {
         end = (piece.targetOffset() & -chunk) + chunk;
         if (piece.kind() == Kind.ZERO && piece.length() >= chunk) {
           batch.add(take(Math.min(piece.length(), ZEROES)));
-          return true;
+          return drawn++;
         }
       } else if (piece.targetOffset() >= end) {
-        return true;
+        return drawn++;
       }
       add(batch, take(Math.min(piece.length(), end - piece.targetOffset())));
     }

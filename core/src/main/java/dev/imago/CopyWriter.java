@@ -1,17 +1,25 @@
 package dev.imago;
 
+import dev.imago.CopyPlan.Kind;
 import dev.imago.CopyPlan.Piece;
 import dev.imago.image.Image;
+import dev.imago.internal.Buffers;
+import java.io.Closeable;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.List;
 
-/** Brings pieces of a copy into the target. Used by many threads. */
+/** Brings batches of a copy into the target. Used by many threads, each of which has its jobs. */
 final class CopyWriter {
   /** Zeroes are looked for in units of this many bytes, or of less if the sparse size asks it. */
   private static final int UNIT = 4096;
 
   private final Image target;
   private final boolean targetIsZero;
+  private final boolean compressed;
+  private final boolean inOrder;
+  private final int cluster;
   private final int unit;
   private final int shortest;
 
@@ -20,72 +28,220 @@ final class CopyWriter {
    *
    * @param targetIsZero whether zeroes need not be written
    * @param sparseSize the shortest run of zeroes that is not written as data; 0 for none
+   * @param compressed whether data is compressed
+   * @param inOrder whether {@link Job#place} alone decides where the target keeps anything; for new
+   *     targets
    */
-  CopyWriter(Image target, boolean targetIsZero, int sparseSize) {
+  CopyWriter(
+      Image target, boolean targetIsZero, int sparseSize, boolean compressed, boolean inOrder) {
     this.target = target;
     this.targetIsZero = targetIsZero;
+    this.compressed = compressed;
+    this.inOrder = inOrder;
+    this.cluster = target.clusterSize();
     // Zeroes in a part of a cluster that holds something else cost more than data would.
-    int least = targetIsZero ? 0 : target.clusterSize();
+    int least = targetIsZero && !compressed ? 0 : cluster;
     this.unit = Math.max(Math.min(UNIT, Integer.lowestOneBit(sparseSize)), least);
-    this.shortest = sparseSize == 0 ? 0 : Math.max(sparseSize, least);
+    // Compressed clusters are written as a whole or not at all.
+    int shortestRun = compressed ? cluster : Math.max(sparseSize, least);
+    this.shortest = sparseSize == 0 ? 0 : shortestRun;
   }
 
   /**
-   * Copies one piece.
+   * Begins a job.
    *
-   * @param buffer for data; at least as long as the piece
-   * @throws ConvertException if the source could not be read or the target not written
+   * @param buffer for its data; as long as the longest batch with data, and nobody else's meanwhile
    */
-  void copy(Piece piece, ByteBuffer buffer) throws IOException {
-    switch (piece.kind()) {
-      case DATA -> data(piece, buffer);
-      case ZERO -> zeroes(piece.targetOffset(), piece.length());
-      case BACKING -> {}
-    }
+  Job job(ByteBuffer buffer) {
+    return new Job(buffer);
   }
 
-  private void data(Piece piece, ByteBuffer buffer) throws IOException {
-    int length = (int) piece.length();
-    try {
-      piece.source().read(buffer.clear().limit(length), piece.sourceOffset());
-    } catch (IOException e) {
-      throw new ConvertException(false, piece.targetOffset(), e);
-    }
-    long at = piece.targetOffset();
-    if (shortest == 0) {
-      write(buffer, 0, length, at);
-      return;
-    }
-    ZeroScan.split(
-        buffer,
-        0,
-        length,
-        at,
-        unit,
-        shortest,
-        (zero, from, to) -> {
-          if (!zero) {
-            write(buffer, from, to, at + from);
-          } else if (!targetIsZero) {
-            zeroes(at + from, to - from);
-          }
-        });
-  }
+  /**
+   * One batch on its way: prepared, then placed, then written. Closing gives back what was placed
+   * and not written.
+   */
+  final class Job implements Closeable {
+    private final ByteBuffer buffer;
+    private final List<CopyStep> zeroes = new ArrayList<>();
+    private final List<CopyStep> data = new ArrayList<>();
 
-  private void write(ByteBuffer buffer, int from, int to, long targetOffset)
-      throws ConvertException {
-    try {
-      target.write(buffer.slice(from, to - from), targetOffset);
-    } catch (IOException e) {
-      throw new ConvertException(true, targetOffset, e);
-    }
-  }
+    /** Runs of data in the buffer, ascending: pairs of first byte and byte behind the last. */
+    private final List<int[]> runs = new ArrayList<>();
 
-  private void zeroes(long targetOffset, long length) throws ConvertException {
-    try {
-      target.writeZeroes(targetOffset, length, true, false);
-    } catch (IOException e) {
-      throw new ConvertException(true, targetOffset, e);
+    /** The target's guest offset of the buffer's first byte. */
+    private long base;
+
+    private Job(ByteBuffer buffer) {
+      this.buffer = buffer;
+    }
+
+    /**
+     * Reads, looks for zeroes, compresses.
+     *
+     * @throws ConvertException if a source cannot be read
+     */
+    void prepare(List<Piece> batch) throws IOException {
+      Piece first = batch.getFirst();
+      base = first.targetOffset() / cluster * cluster;
+      if (batch.size() == 1 && first.kind() == Kind.ZERO) {
+        zero(first.targetOffset(), first.length());
+        return;
+      }
+      if (compressed) {
+        compress(batch);
+        return;
+      }
+      for (Piece piece : batch) {
+        if (piece.kind() == Kind.DATA) {
+          read(piece);
+          scan(piece.targetOffset(), piece.length());
+        } else if (piece.kind() == Kind.ZERO) {
+          zero(piece.targetOffset(), piece.length());
+        }
+      }
+      for (int from = 0; from < runs.size(); ) {
+        int to = from + 1;
+        while (to < runs.size() && touch(runs.get(to - 1), runs.get(to))) {
+          to++;
+        }
+        List<int[]> together = List.copyOf(runs.subList(from, to));
+        data.add(step(together));
+        from = to;
+      }
+    }
+
+    private CopyStep step(List<int[]> together) {
+      if (!inOrder) {
+        return new CopyStep.Plain(target, buffer, base, together, false);
+      }
+      // Between runs of one cluster there may be zeroes of a step before: then each needs a
+      // reservation of its own, of which a cluster can have one at a time.
+      return targetIsZero || together.size() == 1
+          ? new CopyStep.Reserved(target, buffer, base, together)
+          : new CopyStep.Plain(target, buffer, base, together, true);
+    }
+
+    /** Whether two runs have a cluster in common. */
+    private boolean touch(int[] one, int[] next) {
+      return (one[1] - 1) / cluster == next[0] / cluster;
+    }
+
+    private void read(Piece piece) throws ConvertException {
+      int from = (int) (piece.targetOffset() - base);
+      try {
+        piece.source().read(buffer.clear().slice(from, (int) piece.length()), piece.sourceOffset());
+      } catch (IOException e) {
+        throw new ConvertException(false, piece.targetOffset(), e);
+      }
+    }
+
+    /** Notes the data and the zeroes of a range in the buffer. */
+    private void scan(long targetOffset, long length) throws IOException {
+      int from = (int) (targetOffset - base);
+      int to = from + (int) length;
+      if (shortest == 0) {
+        runs.add(new int[] {from, to});
+        return;
+      }
+      ZeroScan.split(
+          buffer,
+          from,
+          to,
+          targetOffset,
+          unit,
+          shortest,
+          (zero, start, end) -> {
+            if (!zero) {
+              runs.add(new int[] {start, end});
+            } else if (!targetIsZero) {
+              zero(base + start, end - start);
+            }
+          });
+    }
+
+    private void zero(long targetOffset, long length) {
+      zeroes.add(new CopyStep.Zeroes(target, targetOffset, length));
+    }
+
+    /** Compresses whole clusters; what pieces leave out of them is the target's. */
+    private void compress(List<Piece> batch) throws IOException {
+      for (int from = 0; from < batch.size(); ) {
+        long start = batch.get(from).targetOffset() / cluster * cluster;
+        long end = clusterEnd(batch.get(from));
+        int to = from + 1;
+        while (to < batch.size() && batch.get(to).targetOffset() < end) {
+          end = clusterEnd(batch.get(to));
+          to++;
+        }
+        assemble(batch.subList(from, to), start, end);
+        scan(start, end - start);
+        from = to;
+      }
+      for (int[] run : runs) {
+        ByteBuffer plain = buffer.clear().slice(run[0], run[1] - run[0]);
+        try {
+          data.add(new CopyStep.Compressed(target, plain, base + run[0]));
+        } catch (IOException e) {
+          throw new ConvertException(true, base + run[0], e);
+        }
+      }
+    }
+
+    private long clusterEnd(Piece piece) {
+      long end = piece.targetOffset() + piece.length();
+      return Math.min(target.size(), (end + cluster - 1) / cluster * cluster);
+    }
+
+    private void assemble(List<Piece> pieces, long start, long end) throws ConvertException {
+      long given = pieces.stream().mapToLong(Piece::length).sum();
+      if (given < end - start) {
+        try {
+          target.read(buffer.clear().slice((int) (start - base), (int) (end - start)), start);
+        } catch (IOException e) {
+          throw new ConvertException(false, start, e);
+        }
+      }
+      for (Piece piece : pieces) {
+        if (piece.kind() == Kind.DATA) {
+          read(piece);
+        } else {
+          int from = (int) (piece.targetOffset() - base);
+          Buffers.zero(buffer.clear().slice(from, (int) piece.length()));
+        }
+      }
+    }
+
+    /** Finds or makes the places; in the batches' order if places are to follow from that. */
+    void place() throws ConvertException {
+      // Zeroes first: part of a cluster is not zeroed while the rest is reserved.
+      for (CopyStep step : zeroes) {
+        step.place();
+      }
+      for (CopyStep step : data) {
+        step.place();
+      }
+    }
+
+    /** Writes what {@link #place} has not. */
+    void write() throws ConvertException {
+      for (CopyStep step : data) {
+        step.write();
+      }
+    }
+
+    @Override
+    public void close() throws ConvertException {
+      ConvertException failure = null;
+      for (CopyStep step : data) {
+        try {
+          step.close();
+        } catch (ConvertException e) {
+          failure = failure == null ? e : failure;
+        }
+      }
+      if (failure != null) {
+        throw failure;
+      }
     }
   }
 }

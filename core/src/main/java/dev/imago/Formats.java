@@ -89,7 +89,9 @@ final class Formats {
         Qcow2OpenOptions.defaults()
             .withWritable(options.writable())
             .withSync(options.sync())
-            .withReferences(!options.isWithoutBacking(), !options.isWithoutDataFile());
+            .withReferences(!options.isWithoutBacking(), !options.isWithoutDataFile())
+            .withCompression(options.compressionLevel(), options.compatWindow())
+            .withReuse(!options.withoutReuse());
     long cache = options.cacheBytes();
     return cache < 0 ? how : how.withCaches(cache - cache / 4, cache / 4);
   }

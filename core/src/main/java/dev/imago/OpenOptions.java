@@ -27,6 +27,9 @@ public final class OpenOptions {
   private @Nullable Storage dataFile;
   private long cacheBytes = -1;
   private boolean nativeAccess = true;
+  private int compressionLevel = -1;
+  private boolean compatWindow;
+  private boolean withoutReuse;
 
   private OpenOptions(References references) {
     this.references = Objects.requireNonNull(references);
@@ -45,6 +48,9 @@ public final class OpenOptions {
     copy.dataFile = dataFile;
     copy.cacheBytes = cacheBytes;
     copy.nativeAccess = nativeAccess;
+    copy.compressionLevel = compressionLevel;
+    copy.compatWindow = compatWindow;
+    copy.withoutReuse = withoutReuse;
     return copy;
   }
 
@@ -225,5 +231,51 @@ public final class OpenOptions {
   /** Whether foreign functions may be used. */
   public boolean nativeAccess() {
     return nativeAccess;
+  }
+
+  /**
+   * How hard {@link Image#compress} tries: -1, the codec's usual level, unless said. 1 is fast; 9
+   * is the most that zlib has, 22 zstd; beyond its most a codec does its most.
+   */
+  public OpenOptions compressionLevel(int level) {
+    if (level < -1 || level > 22) {
+      throw new IllegalArgumentException("compression level " + level);
+    }
+    OpenOptions copy = copy();
+    copy.compressionLevel = level;
+    return copy;
+  }
+
+  /** How hard clusters are compressed. */
+  public int compressionLevel() {
+    return compressionLevel;
+  }
+
+  /**
+   * Whether zlib-compressed clusters are made so that a reader with a window of 4 KiB can inflate
+   * them piece by piece. QEMU's own are so, but QEMU reads others as well. They become longer by a
+   * seventh or so.
+   */
+  public OpenOptions compatWindow(boolean compatWindow) {
+    OpenOptions copy = copy();
+    copy.compatWindow = compatWindow;
+    return copy;
+  }
+
+  /** Whether zlib-compressed clusters can be inflated with a window of 4 KiB. */
+  public boolean compatWindow() {
+    return compatWindow;
+  }
+
+  /** Whether host clusters that become free are left alone while the image is open. */
+  OpenOptions withoutReuse(boolean withoutReuse) {
+    OpenOptions copy = copy();
+    copy.withoutReuse = withoutReuse;
+    return copy;
+  }
+
+  /** Whether host clusters that become free are left alone while the image is open. */
+  boolean withoutReuse() {
+    return withoutReuse;
   }
 }

@@ -75,7 +75,8 @@ final class Workers {
     }
   }
 
-  private void fail(Throwable e) {
+  /** Asks all to stop. The first failure is the one that counts. */
+  void fail(Throwable e) {
     if (!failure.compareAndSet(null, e)) {
       Throwable first = failure.get();
       if (first != null && !first.equals(e)) {

@@ -16,6 +16,8 @@ import java.util.regex.Pattern;
  * just as Imago is, runs in every round of the short cases.
  */
 final class Compete {
+  private static final List<String> ZSTD = List.of("-o", "compression_type=zstd");
+
   private final Options options;
   private final Inputs inputs;
   private final List<Row> rows = new ArrayList<>();
@@ -96,6 +98,11 @@ final class Compete {
     convert("raw → qcow2, a file system with real files", inputs::tree, "raw", "qcow2");
     convert("qcow2 → raw, a file system with real files", inputs::treeQcow2, "qcow2", "raw");
     convert("zlib-compressed qcow2 → raw, the same", inputs::treeCompressed, "qcow2", "raw");
+    convert("zstd-compressed qcow2 → raw, the same", inputs::treeZstd, "qcow2", "raw");
+    compress("raw → zlib-compressed qcow2, the same, -c", List.of(), List.of());
+    compress(
+        "raw → zlib-compressed qcow2, the same, -c -W -m 8", List.of("-W", "-m", "8"), List.of());
+    compress("raw → zstd-compressed qcow2, the same, -c -W -m 8", List.of("-W", "-m", "8"), ZSTD);
     String runs = "qcow2 → raw, " + inputs.runs() + " single clusters in random order";
     convert(runs, inputs::fragmented, "qcow2", "raw");
   }
@@ -130,6 +137,18 @@ final class Compete {
       return;
     }
     List<String> words = List.of("convert", "-f", from, "-O", to, source.path().toString());
+    measure(name, words, true);
+  }
+
+  /** As {@link #convert} from the raw file system into a compressed image. */
+  private void compress(String name, List<String> speed, List<String> type) throws IOException {
+    if (!wanted(name)) {
+      return;
+    }
+    List<String> words = new ArrayList<>(List.of("convert", "-c", "-f", "raw", "-O", "qcow2"));
+    words.addAll(speed);
+    words.addAll(type);
+    words.add(inputs.tree().toString());
     measure(name, words, true);
   }
 

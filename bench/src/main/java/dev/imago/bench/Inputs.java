@@ -95,6 +95,13 @@ final class Inputs {
     return make("tree-zlib.qcow2", path -> convert("raw", raw, path, "-c"));
   }
 
+  /** The file system in clusters compressed by zstd. */
+  Path treeZstd() throws IOException {
+    Path raw = tree();
+    return make(
+        "tree-zstd.qcow2", path -> convert("raw", raw, path, "-c", "-o", "compression_type=zstd"));
+  }
+
   /** 1 TiB of nothing, qcow2. */
   Path emptyQcow2() throws IOException {
     return make("empty.qcow2", path -> tool("qemu-img", "create", "-q", "-f", "qcow2", path, "1T"));

@@ -37,6 +37,9 @@ final class ConvertCommand {
     Option.flag('U', "force-share"),
     Option.flag("target-is-zero"),
     Option.value("progress"),
+    Option.flag("deterministic"),
+    Option.value("compression-level"),
+    Option.value("compat-window"),
     Option.value('l'),
     Option.value('r'),
     Option.value("object"),
@@ -60,6 +63,9 @@ final class ConvertCommand {
   private boolean sparseAsked;
   private boolean offload;
   private boolean compressed;
+  private int compressionLevel = -1;
+  private boolean compatWindow;
+  private boolean deterministic;
   private boolean existing;
   private boolean quiet;
   private boolean forceShare;
@@ -111,6 +117,9 @@ final class ConvertCommand {
       case "q" -> quiet = true;
       case "force-share" -> forceShare = true;
       case "target-is-zero" -> targetIsZero = true;
+      case "deterministic" -> deterministic = true;
+      case "compression-level" -> compressionLevel = level(value);
+      case "compat-window" -> compatWindow = compatWindow(value);
       case "progress" -> style = ProgressOutput.style(value);
       default -> throw GetOpt.notSupported(option);
     }
@@ -141,10 +150,28 @@ final class ConvertCommand {
     return number;
   }
 
+  private static int level(String text) throws Failure {
+    int number = text.matches("[0-9]{1,2}") ? Integer.parseInt(text) : 0;
+    if (number < 1 || number > 22) {
+      throw new Failure("Invalid compression level. Allowed are 1 to 9 for zlib, 1 to 22 for zstd");
+    }
+    return number;
+  }
+
+  private static boolean compatWindow(String text) throws Failure {
+    if (!text.equals("12") && !text.equals("15")) {
+      throw new Failure("Invalid window. Allowed are 12 (4 KiB) and 15 (32 KiB)");
+    }
+    return text.equals("12");
+  }
+
   /** Refuses options that contradict each other. */
   private void requireSense() throws Failure {
     if (offload && compressed) {
       throw new Failure("Cannot enable copy offloading when -c is used");
+    }
+    if (!compressed && (compressionLevel > 0 || compatWindow)) {
+      throw new Failure("--compression-level and --compat-window require use of -c flag");
     }
     if (offload && sparseAsked) {
       throw new Failure("Cannot enable copy offloading when -S is used");
@@ -206,6 +233,10 @@ final class ConvertCommand {
             .direct(mode.direct())
             .sync(mode.sync())
             .keepBacking(backing != null)
+            .compressed(compressed)
+            .compressionLevel(compressionLevel)
+            .compatWindow(compatWindow)
+            .deterministic(deterministic)
             .references(References.anywhere())
             .progress(progress);
     if (parallelism > 0) {
@@ -236,15 +267,22 @@ final class ConvertCommand {
       throw new Failure("Use of backing file requires explicit backing format");
     }
     if (compressed) {
-      throw new Failure(
-          targetFormat.equals("raw")
-              ? "Compression not supported for this file format"
-              : parameters.has("preallocation")
-                  ? "Compression and preallocation not supported at the same time"
-                  : "option '-c' is not supported yet: compressed clusters can be read, not"
-                      + " written");
+      requireCompressible();
+      String preallocation = parameters.get("preallocation");
+      if (preallocation != null && !preallocation.equals("off")) {
+        throw new Failure("Compression and preallocation not supported at the same time");
+      }
+      if (parameters.has("data_file")) {
+        throw new Failure("Compression and a data file not supported at the same time");
+      }
     }
     return parameters;
+  }
+
+  private void requireCompressible() throws Failure {
+    if (targetFormat.equals("raw")) {
+      throw new Failure("Compression not supported for this file format");
+    }
   }
 
   private void create(Convert convert, FileName target, CreateParameters parameters)
@@ -303,10 +341,18 @@ final class ConvertCommand {
 
   private void copyInto(Convert convert, FileName target, CacheMode mode, long size)
       throws Exception {
+    if (compressed) {
+      requireCompressible();
+    }
     try (Image image =
         Opening.image(
             target,
-            Opening.options(targetFormat).writable(true).direct(mode.direct()).sync(mode.sync()))) {
+            Opening.options(targetFormat)
+                .writable(true)
+                .direct(mode.direct())
+                .sync(mode.sync())
+                .compressionLevel(compressionLevel)
+                .compatWindow(compatWindow))) {
       if (image.size() < size) {
         throw new Failure("output file is smaller than input file");
       }

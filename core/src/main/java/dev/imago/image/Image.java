@@ -79,6 +79,31 @@ public interface Image extends Closeable {
   void write(ByteBuffer[] srcs, long guestOffset, boolean fua) throws IOException;
 
   /**
+   * Compresses whole clusters, by this thread and without holding anything up; the image is changed
+   * only by {@link CompressedRun#write()}. What is at a cluster then, of any kind, is replaced.
+   * Such clusters are for data that rarely changes: a later {@link #write} to a part of one stores
+   * all of it anew, uncompressed.
+   *
+   * @param src its remaining bytes; they must stay as they are until {@code write()} has returned
+   * @param guestOffset a multiple of {@link #clusterSize()}; so must the length be, unless it ends
+   *     with the disk
+   * @throws UnsupportedFeatureException if this image cannot hold compressed clusters: its format
+   *     has none, or it keeps its data in a data file, or encrypts it
+   * @throws IllegalArgumentException if the range is not made of whole clusters
+   */
+  default CompressedRun compress(ByteBuffer src, long guestOffset) throws IOException {
+    throw new UnsupportedFeatureException(
+        name(), -1, "compressed clusters", "images of format " + format() + " have none");
+  }
+
+  /** As {@link #compress}, and writes what comes of it. */
+  default void writeCompressed(ByteBuffer src, long guestOffset) throws IOException {
+    try (CompressedRun run = compress(src, guestOffset)) {
+      run.write();
+    }
+  }
+
+  /**
    * Makes exactly this range read as zero.
    *
    * @param mayUnmap whether host space may be given back for it; without, allocated space is kept

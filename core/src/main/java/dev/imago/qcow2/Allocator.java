@@ -27,6 +27,8 @@ final class Allocator {
   private final SliceCache.Cleaner cleaner;
   private final MetadataMap map;
   private final Quarantine quarantine;
+  private final CompressedTail tail;
+  private final boolean reuse;
 
   /** Held while a refcount block or table is made; taken before the metadata lock. */
   private final ReentrantLock growing = new ReentrantLock();
@@ -46,7 +48,9 @@ final class Allocator {
       SliceCache counts,
       SliceCache.Cleaner cleaner,
       MetadataMap map,
-      Quarantine quarantine)
+      Quarantine quarantine,
+      CompressedTail tail,
+      boolean reuse)
       throws IOException {
     this.name = name;
     this.metadata = metadata;
@@ -57,6 +61,8 @@ final class Allocator {
     this.cleaner = cleaner;
     this.map = map;
     this.quarantine = quarantine;
+    this.tail = tail;
+    this.reuse = reuse;
     this.untouched = geometry.clusters(storage.size());
   }
 
@@ -101,6 +107,63 @@ final class Allocator {
       }
     }
     return run;
+  }
+
+  /**
+   * Takes one certain cluster.
+   *
+   * @return false if it is in use, or no refcount block covers it yet
+   */
+  boolean takeExactly(long cluster) throws IOException {
+    while (true) {
+      if (requireSlice(cluster) == null) {
+        return false;
+      }
+      metadata.lock();
+      try {
+        Slice slice = peek(cluster);
+        if (slice != null) {
+          boolean free = count(slice, cluster) == 0;
+          if (free) {
+            mark(cluster, 1);
+          }
+          return free;
+        }
+      } finally {
+        metadata.unlock();
+      }
+    }
+  }
+
+  /**
+   * Counts one reference more to the cluster of {@link CompressedTail}, if that is still at this
+   * place.
+   *
+   * @return false if it is not, or if the count cannot be higher
+   */
+  boolean addReference(CompressedTail.At place) throws IOException {
+    long cluster = geometry.clusterIndex(place.hostOffset());
+    while (true) {
+      if (requireSlice(cluster) == null) {
+        throw uncounted(cluster);
+      }
+      metadata.lock();
+      try {
+        if (!tail.isAt(place)) {
+          return false;
+        }
+        if (peek(cluster) != null) {
+          long now = countOf(cluster);
+          if (now == geometry.maxRefcount()) {
+            return false;
+          }
+          setCount(cluster, now + 1);
+          return true;
+        }
+      } finally {
+        metadata.unlock();
+      }
+    }
   }
 
   private Taken take(long wanted, long from) throws IOException {
@@ -251,7 +314,8 @@ final class Allocator {
       throw uncounted(cluster);
     }
     setCount(cluster, now - 1);
-    if (now == 1) {
+    tail.forget(cluster, 1);
+    if (now == 1 && reuse) {
       firstFree = Math.min(firstFree, cluster);
     }
   }
@@ -270,6 +334,7 @@ final class Allocator {
     for (long cluster = firstCluster; cluster < firstCluster + count; cluster++) {
       if (peek(cluster) != null && countOf(cluster) > 0) {
         setCount(cluster, countOf(cluster) - 1);
+        tail.forget(cluster, 1);
         firstFree = Math.min(firstFree, cluster);
       }
     }
@@ -441,6 +506,7 @@ final class Allocator {
   /** Forgets what was learnt of free places, because someone else may have taken them. */
   void reset() throws IOException {
     firstFree = 1;
+    tail.forgetAll();
     untouched = geometry.clusters(storage.size());
   }
 }

@@ -17,11 +17,19 @@ final class Claims {
   /** A run of guest clusters that nobody else may map anew until it is closed. */
   final class Claim implements AutoCloseable {
     private final long first;
-    private final long end;
+    private long end;
 
     private Claim(long first, long end) {
       this.first = first;
       this.end = end;
+    }
+
+    /** Lets go of the clusters behind the first {@code count}. */
+    void shrink(long count) {
+      synchronized (Claims.this) {
+        end = Math.min(end, first + count);
+        Claims.this.notifyAll();
+      }
     }
 
     @Override

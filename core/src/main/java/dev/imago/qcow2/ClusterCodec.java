@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.zip.DataFormatException;
+import java.util.zip.Deflater;
 import java.util.zip.Inflater;
 
 /**
@@ -30,15 +31,39 @@ sealed interface ClusterCodec {
    */
   void decode(ByteBuffer encoded, ByteBuffer cluster) throws IOException;
 
-  /** The codec of a header's compression type. */
-  static ClusterCodec of(int compressionType) {
-    return compressionType == Header.COMPRESSION_ZSTD ? new Zstandard() : new Deflate();
+  /**
+   * Encodes a whole cluster.
+   *
+   * @param cluster a direct buffer, from its position to its limit
+   * @param encoded a direct buffer; its position moves behind the encoded bytes
+   * @return false if they do not fit before its limit; what it holds then is of no use
+   */
+  boolean encode(ByteBuffer cluster, ByteBuffer encoded) throws IOException;
+
+  /**
+   * The codec of a header's compression type.
+   *
+   * @param how for encoding; anything is decoded
+   */
+  static ClusterCodec of(int compressionType, Compression how) {
+    return compressionType == Header.COMPRESSION_ZSTD
+        ? new Zstandard(how.level())
+        : new Deflate(how);
   }
 
   /** Raw deflate. What goes on behind a full cluster is ignored. */
   final class Deflate implements ClusterCodec {
     /** Making one costs as much as inflating a few KiB. */
     private final ConcurrentLinkedQueue<Inflater> idle = new ConcurrentLinkedQueue<>();
+
+    private final ConcurrentLinkedQueue<Deflater> idleDeflaters = new ConcurrentLinkedQueue<>();
+    private final int level;
+    private final boolean shortWindow;
+
+    Deflate(Compression how) {
+      this.level = Math.min(how.level(), Deflater.BEST_COMPRESSION);
+      this.shortWindow = how.shortWindow();
+    }
 
     @Override
     public String encoding() {
@@ -68,10 +93,67 @@ sealed interface ClusterCodec {
         idle.add(inflater);
       }
     }
+
+    @Override
+    public boolean encode(ByteBuffer cluster, ByteBuffer encoded) {
+      Deflater deflater = idleDeflaters.poll();
+      if (deflater == null) {
+        deflater = new Deflater(level, true);
+      }
+      try {
+        return shortWindow
+            ? ShortWindow.encode(deflater, cluster, encoded)
+            : encode(deflater, cluster, encoded);
+      } finally {
+        deflater.reset();
+        idleDeflaters.add(deflater);
+      }
+    }
+
+    private static boolean encode(Deflater deflater, ByteBuffer cluster, ByteBuffer encoded) {
+      deflater.setInput(cluster);
+      deflater.finish();
+      while (!deflater.finished() && encoded.hasRemaining()) {
+        deflater.deflate(encoded);
+      }
+      return deflater.finished();
+    }
   }
 
   /** One or more zstd frames. What goes on behind a full cluster is ignored. */
   final class Zstandard implements ClusterCodec {
+    private static final int USUAL_LEVEL = 3;
+
+    private final int level;
+
+    Zstandard(int level) {
+      this.level = level < 0 ? USUAL_LEVEL : level;
+    }
+
+    @Override
+    public boolean encode(ByteBuffer cluster, ByteBuffer encoded) throws IOException {
+      int length;
+      try {
+        length =
+            (int)
+                Zstd.compressDirectByteBuffer(
+                    encoded,
+                    encoded.position(),
+                    encoded.remaining(),
+                    cluster,
+                    cluster.position(),
+                    cluster.remaining(),
+                    level);
+      } catch (ZstdException e) {
+        if (e.getErrorCode() == Zstd.errDstSizeTooSmall()) {
+          return false;
+        }
+        throw new IOException("zstd cannot compress: " + e.getMessage(), e);
+      }
+      encoded.position(encoded.position() + length);
+      return true;
+    }
+
     @Override
     public String encoding() {
       return "zstd";

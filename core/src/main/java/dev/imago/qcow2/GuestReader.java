@@ -168,7 +168,9 @@ final class GuestReader {
                       dst, (run.descriptor & Geometry.OFFSET_MASK) + geometry.inCluster(at));
               case ZERO, ZERO_ALLOCATED -> true;
               case UNALLOCATED -> readBehindNow(dst, at);
-              case COMPRESSED, INVALID -> false;
+              case COMPRESSED ->
+                  inflated.readNow(dst, run.descriptor, (int) geometry.inCluster(at));
+              case INVALID -> false;
             };
         if (all && (run.kind == Kind.ZERO || run.kind == Kind.ZERO_ALLOCATED)) {
           zero(dst);

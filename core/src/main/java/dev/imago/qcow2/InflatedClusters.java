@@ -5,13 +5,24 @@ import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
-import org.jspecify.annotations.Nullable;
+import java.util.NavigableMap;
+import java.util.TreeMap;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 
 /**
  * Reads compressed clusters, and keeps the last ones inflated, so that small reads do not inflate a
- * cluster again and again. Safe for many threads; none waits for another's inflating.
+ * cluster again and again. Safe for many threads. No lock is held while inflating; who wants a
+ * cluster that another thread is inflating just now waits for it.
+ *
+ * <p>Clusters are known by their L2 entry, which says where their bytes are. Before host clusters
+ * are used for something else, {@link #forget} is called; no request that knows such an entry is
+ * under way then.
  */
 final class InflatedClusters {
   private static final int KEPT_BYTES = 8 << 20;
@@ -20,7 +31,9 @@ final class InflatedClusters {
   private final Storage storage;
   private final Geometry geometry;
   private final ClusterCodec codec;
-  private final Map<Long, ByteBuffer> kept;
+
+  /** By L2 entry, the one used longest ago first. Its own monitor guards it. */
+  private final Map<Long, CompletableFuture<ByteBuffer>> kept;
 
   InflatedClusters(Storage storage, Geometry geometry, ClusterCodec codec) {
     this.storage = storage;
@@ -32,7 +45,7 @@ final class InflatedClusters {
           private static final long serialVersionUID = 1L;
 
           @Override
-          protected boolean removeEldestEntry(Map.Entry<Long, ByteBuffer> eldest) {
+          protected boolean removeEldestEntry(Map.Entry<Long, CompletableFuture<ByteBuffer>> e) {
             return size() > most;
           }
         };
@@ -44,42 +57,121 @@ final class InflatedClusters {
   }
 
   /**
-   * Fills a buffer from one cluster.
+   * Fills a buffer from one cluster. Whole clusters are inflated where they are wanted, and not
+   * kept.
    *
    * @param entry its L2 entry
    * @param from where in the cluster to begin
    */
   void read(ByteBuffer dst, long entry, int from, long guestOffset) throws IOException {
-    ByteBuffer cluster = find(entry);
-    int size = geometry.clusterSize();
-    if (cluster == null && dst.remaining() == size) {
+    CompletableFuture<ByteBuffer> mine = null;
+    CompletableFuture<ByteBuffer> cluster;
+    synchronized (kept) {
+      cluster = kept.get(entry);
+      if (cluster == null && dst.remaining() < geometry.clusterSize()) {
+        mine = new CompletableFuture<>();
+        kept.put(entry, mine);
+      }
+    }
+    if (mine != null) {
+      copy(inflateFor(mine, entry, guestOffset), from, dst);
+    } else if (cluster != null) {
+      copy(await(cluster), from, dst);
+    } else {
       inflate(dst, entry, guestOffset);
-      return;
     }
-    if (cluster == null) {
-      cluster = ByteBuffer.allocate(size);
-      inflate(cluster, entry, guestOffset);
-      keep(entry, cluster);
+  }
+
+  /** As {@link #read} if the cluster is at hand; otherwise false, and nothing is done. */
+  boolean readNow(ByteBuffer dst, long entry, int from) {
+    CompletableFuture<ByteBuffer> cluster;
+    synchronized (kept) {
+      cluster = kept.get(entry);
     }
+    if (cluster == null || !cluster.isDone() || cluster.isCompletedExceptionally()) {
+      return false;
+    }
+    copy(cluster.join(), from, dst);
+    return true;
+  }
+
+  private static void copy(ByteBuffer cluster, int from, ByteBuffer dst) {
     int length = dst.remaining();
     dst.put(dst.position(), cluster, from, length);
     dst.position(dst.position() + length);
   }
 
-  private @Nullable ByteBuffer find(long entry) {
-    synchronized (kept) {
-      return kept.get(entry);
+  private ByteBuffer inflateFor(CompletableFuture<ByteBuffer> waiting, long entry, long guestOffset)
+      throws IOException {
+    try {
+      ByteBuffer cluster = ByteBuffer.allocate(geometry.clusterSize());
+      inflate(cluster, entry, guestOffset);
+      waiting.complete(cluster);
+      return cluster;
+    } catch (IOException | RuntimeException | Error e) {
+      synchronized (kept) {
+        kept.remove(entry, waiting);
+      }
+      waiting.completeExceptionally(e);
+      throw e;
     }
   }
 
-  private void keep(long entry, ByteBuffer cluster) {
-    synchronized (kept) {
-      kept.put(entry, cluster);
+  /** An interrupt does not end the wait; the thread's status is kept. */
+  private static ByteBuffer await(CompletableFuture<ByteBuffer> cluster) throws IOException {
+    try {
+      return cluster.join();
+    } catch (CompletionException e) {
+      if (e.getCause() instanceof IOException failure) {
+        throw new IOException(failure.getMessage(), failure);
+      }
+      throw e;
     }
   }
 
-  /** Called when host clusters may be used for something else. */
-  void forget() {
+  /**
+   * Called before host clusters may be used for something else.
+   *
+   * @param runs pairs of first cluster and count
+   */
+  void forget(List<long[]> runs) {
+    synchronized (kept) {
+      if (kept.isEmpty()) {
+        return;
+      }
+      NavigableMap<Long, Long> ends = union(runs);
+      kept.keySet().removeIf(entry -> touches(ends, entry));
+    }
+  }
+
+  /** Runs that do not overlap, as the cluster behind the last by the first. */
+  private static NavigableMap<Long, Long> union(List<long[]> runs) {
+    List<long[]> sorted = new ArrayList<>(runs);
+    sorted.sort(Comparator.comparingLong(run -> run[0]));
+    NavigableMap<Long, Long> ends = new TreeMap<>();
+    long start = -1;
+    long end = -1;
+    for (long[] run : sorted) {
+      if (run[0] > end) {
+        start = run[0];
+        end = start;
+      }
+      end = Math.max(end, run[0] + run[1]);
+      ends.put(start, end);
+    }
+    return ends;
+  }
+
+  private boolean touches(NavigableMap<Long, Long> ends, long entry) {
+    long hostOffset = geometry.compressedOffset(entry);
+    long first = geometry.clusterIndex(hostOffset);
+    long last = geometry.clusterIndex(hostOffset + geometry.compressedLength(entry) - 1);
+    Map.Entry<Long, Long> run = ends.floorEntry(last);
+    return run != null && run.getValue() > first;
+  }
+
+  /** Called when somebody else may have changed the image. */
+  void forgetAll() {
     synchronized (kept) {
       kept.clear();
     }

@@ -41,6 +41,7 @@ final class Metadata {
   final SliceCache l2;
   final MetadataMap map;
   final Quarantine quarantine;
+  final CompressedTail tail;
   final Allocator allocator;
   final Durability durability;
 
@@ -65,6 +66,7 @@ final class Metadata {
     this.events = parts.events();
     this.quarantineLimit = parts.options().quarantineBytes() >>> geometry.clusterBits();
     this.requests = new Requests(name);
+    this.tail = new CompressedTail(geometry);
     this.l1 = parts.l1();
     this.reftable = parts.reftable();
     this.map = parts.map();
@@ -92,7 +94,17 @@ final class Metadata {
             releaser);
     this.allocator =
         new Allocator(
-            name, lock, geometry, storage, reftable, refcounts, durability, map, quarantine);
+            name,
+            lock,
+            geometry,
+            storage,
+            reftable,
+            refcounts,
+            durability,
+            map,
+            quarantine,
+            tail,
+            parts.options().reuse());
     for (int i = 0; i < TABLE_LOCKS; i++) {
       tableLocks[i] = new ReentrantLock();
     }
@@ -269,6 +281,7 @@ final class Metadata {
 
   /** Host clusters lose one reference each, as soon as that is safe. Under the metadata lock. */
   void freed(long firstCluster, long count) {
+    tail.forget(firstCluster, count);
     if (events.skipsQuarantine()) {
       allocator.lowerAtOnce(firstCluster, count);
     } else {

@@ -1,5 +1,6 @@
 package dev.imago.qcow2;
 
+import dev.imago.image.CompressedRun;
 import dev.imago.image.CorruptImageException;
 import dev.imago.image.Image;
 import dev.imago.image.Mapping;
@@ -31,6 +32,7 @@ final class Qcow2Image implements Image {
   private final InflatedClusters inflated;
   private final GuestReader reader;
   private final ClusterWriter writer;
+  private final CompressedWriter compressor;
   private final FixedMappings fixed;
   private final Resizer resizer;
 
@@ -40,11 +42,12 @@ final class Qcow2Image implements Image {
     this.requests = metadata.requests;
     this.backing = parts.backing();
     this.readOnly = !parts.options().writable();
-    this.inflated =
-        new InflatedClusters(
-            metadata.storage, geometry, ClusterCodec.of(parts.header().compressionType()));
+    ClusterCodec codec =
+        ClusterCodec.of(parts.header().compressionType(), parts.options().compression());
+    this.inflated = new InflatedClusters(metadata.storage, geometry, codec);
     this.reader = new GuestReader(metadata, backing, inflated, !readOnly);
     this.writer = new ClusterWriter(metadata, reader);
+    this.compressor = new CompressedWriter(metadata, writer, codec);
     this.fixed = new FixedMappings(metadata, reader, writer, backing);
     this.resizer = new Resizer(metadata, fixed, writer, backing);
   }
@@ -112,6 +115,40 @@ final class Qcow2Image implements Image {
     if (fua) {
       makeDurable(guestOffset, length);
     }
+  }
+
+  @Override
+  public CompressedRun compress(ByteBuffer src, long guestOffset) throws IOException {
+    requireWritable();
+    long length = src.remaining();
+    Objects.checkFromIndexSize(guestOffset, length, size());
+    compressor.requirePossible();
+    if (geometry.inCluster(guestOffset) != 0
+        || (geometry.inCluster(length) != 0 && guestOffset + length != size())) {
+      throw new IllegalArgumentException(
+          "%d bytes at guest offset %d are no whole clusters".formatted(length, guestOffset));
+    }
+    CompressedWriter.Encoded encoded = compressor.encode(src, guestOffset);
+    return new CompressedRun() {
+      private boolean open = true;
+
+      @Override
+      public synchronized void write() throws IOException {
+        if (!open) {
+          throw new IllegalStateException("the run was written or closed before");
+        }
+        change(guestOffset, length, () -> compressor.write(encoded));
+        close();
+      }
+
+      @Override
+      public synchronized void close() {
+        if (open) {
+          open = false;
+          compressor.done(encoded);
+        }
+      }
+    };
   }
 
   @Override
@@ -231,6 +268,7 @@ final class Qcow2Image implements Image {
       if (place.clusters() == 0) {
         return null;
       }
+      claim.shrink(place.clusters());
       try {
         writer.copyAround(guestOffset, place, overwrite);
       } catch (IOException | RuntimeException e) {
@@ -296,7 +334,7 @@ final class Qcow2Image implements Image {
           header,
           Words.read(metadata.storage, header.l1TableOffset(), (int) header.l1Size()),
           readOnly ? new long[0] : OpenParts.readReftable(metadata.storage, header).entries());
-      inflated.forget();
+      inflated.forgetAll();
     } finally {
       requests.reopen();
     }
@@ -384,7 +422,7 @@ final class Qcow2Image implements Image {
 
   /** Called by a flush for what nothing refers to any more. */
   private void release(Quarantine.Batch batch) throws IOException {
-    inflated.forget();
+    inflated.forget(batch.runs());
     for (long[] run : batch.runs()) {
       metadata.allocator.release(run[0], run[1]);
     }

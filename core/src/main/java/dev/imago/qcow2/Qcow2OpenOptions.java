@@ -12,6 +12,8 @@ public final class Qcow2OpenOptions {
   private long quarantineBytes = 1L << 30;
   private boolean backing = true;
   private boolean dataFile = true;
+  private Compression compression = Compression.USUAL;
+  private boolean reuse = true;
 
   private Qcow2OpenOptions() {}
 
@@ -24,6 +26,8 @@ public final class Qcow2OpenOptions {
     copy.quarantineBytes = quarantineBytes;
     copy.backing = backing;
     copy.dataFile = dataFile;
+    copy.compression = compression;
+    copy.reuse = reuse;
     return copy;
   }
 
@@ -105,5 +109,42 @@ public final class Qcow2OpenOptions {
   /** Whether the data file is opened. */
   public boolean dataFile() {
     return dataFile;
+  }
+
+  /**
+   * The same with another way of compressing clusters.
+   *
+   * @param level -1 for the codec's usual one; 0 to 9 for deflate, up to 22 for zstd: more than a
+   *     codec has means its highest
+   * @param shortWindow whether deflate may refer only 4 KiB back, as QEMU's does, for readers that
+   *     keep no more than that; clusters become longer
+   */
+  public Qcow2OpenOptions withCompression(int level, boolean shortWindow) {
+    if (level < -1 || level > 22) {
+      throw new IllegalArgumentException("compression level " + level);
+    }
+    Qcow2OpenOptions copy = copy();
+    copy.compression = new Compression(level, shortWindow);
+    return copy;
+  }
+
+  /** How clusters are compressed. */
+  Compression compression() {
+    return compression;
+  }
+
+  /**
+   * The same, with or without using host clusters again that become free while the image is open.
+   * Without, where clusters go does not depend on when flushes happen.
+   */
+  public Qcow2OpenOptions withReuse(boolean value) {
+    Qcow2OpenOptions copy = copy();
+    copy.reuse = value;
+    return copy;
+  }
+
+  /** Whether freed host clusters are used again. */
+  public boolean reuse() {
+    return reuse;
   }
 }

@@ -12,6 +12,7 @@ import java.util.Random;
 import java.util.zip.Deflater;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class ClusterCodecTest {
@@ -92,13 +93,90 @@ class ClusterCodecTest {
     assertThat(decode(Header.COMPRESSION_ZSTD, both)).isEqualTo(plain);
   }
 
+  @ParameterizedTest
+  @ValueSource(ints = {Header.COMPRESSION_DEFLATE, Header.COMPRESSION_ZSTD})
+  void aStreamThatRefersToBytesBeforeItsStartIsAnErrorAlsoWhenTheInflaterWasUsedBefore(int type)
+      throws Exception {
+    byte[] plain = plain(CLUSTER);
+    ClusterCodec codec = ClusterCodec.of(type, Compression.USUAL);
+    ByteBuffer out = ByteBuffer.allocateDirect(CLUSTER);
+    codec.decode(direct(encode(type, plain)), out);
+
+    // Deflate, fixed code: a match of length 258 at distance 1 with nothing before it. As zstd it
+    // is no frame.
+    byte[] crafted = {(byte) 0x1b, (byte) 0x03, 0, 0, 0, 0, 0, 0};
+
+    assertThatThrownBy(() -> codec.decode(direct(crafted), out.clear()))
+        .isInstanceOf(IOException.class);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"0,-1,false", "0,1,false", "0,22,false", "0,-1,true", "1,-1,false", "1,1,false"})
+  void whatIsEncodedIsDecodedAgain(int type, int level, boolean shortWindow) throws Exception {
+    ClusterCodec codec = ClusterCodec.of(type, new Compression(level, shortWindow));
+    for (int size = 512; size <= 2 << 20; size *= 4) {
+      for (byte[] plain : new byte[][] {plain(size), new byte[size]}) {
+        ByteBuffer encoded = ByteBuffer.allocateDirect(size - 1);
+        assertThat(codec.encode(direct(plain), encoded)).isTrue();
+        ByteBuffer out = ByteBuffer.allocate(size);
+        codec.decode(encoded.flip(), out);
+        assertThat(out.array()).isEqualTo(plain);
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"0,false", "0,true", "1,false"})
+  void whatDoesNotFitIsSaidSo(int type, boolean shortWindow) throws Exception {
+    byte[] noise = new byte[CLUSTER];
+    new Random(3).nextBytes(noise);
+    ClusterCodec codec = ClusterCodec.of(type, new Compression(-1, shortWindow));
+
+    assertThat(codec.encode(direct(noise), ByteBuffer.allocateDirect(CLUSTER - 1))).isFalse();
+    ByteBuffer exactly = ByteBuffer.allocateDirect(CLUSTER - 1);
+    assertThat(codec.encode(direct(plain(CLUSTER)), exactly)).isTrue();
+    int length = exactly.position();
+    assertThat(codec.encode(direct(plain(CLUSTER)), ByteBuffer.allocateDirect(length - 1)))
+        .isFalse();
+  }
+
+  @Test
+  void aShortWindowNeverRefersMoreThan4KiBBack() throws Exception {
+    byte[] plain = new byte[CLUSTER];
+    byte[] phrase = new byte[700];
+    Random random = new Random(5);
+    random.nextBytes(phrase);
+    for (int at = 0; at + phrase.length <= CLUSTER; at += phrase.length + random.nextInt(9000)) {
+      System.arraycopy(phrase, 0, plain, at, phrase.length);
+    }
+    for (byte[] each : new byte[][] {plain, plain(CLUSTER)}) {
+      assertThat(farthest(new Compression(-1, true), each)).isBetween(1, 4096);
+      assertThat(farthest(new Compression(9, true), each)).isBetween(1, 4096);
+    }
+    assertThat(farthest(Compression.USUAL, plain)).isGreaterThan(4096);
+  }
+
+  private static int farthest(Compression how, byte[] plain) throws IOException {
+    ByteBuffer encoded = ByteBuffer.allocateDirect(plain.length - 1);
+    assertThat(ClusterCodec.of(0, how).encode(direct(plain), encoded)).isTrue();
+    byte[] bytes = new byte[encoded.flip().remaining()];
+    encoded.get(bytes);
+    StrictInflater inflater = new StrictInflater(bytes);
+    assertThat(inflater.inflate()).isEqualTo(plain);
+    return inflater.farthest();
+  }
+
+  private static ByteBuffer direct(byte[] bytes) {
+    return ByteBuffer.allocateDirect(bytes.length).put(bytes).flip();
+  }
+
   private static byte[] decode(int type, byte[] encoded) throws IOException {
     ByteBuffer in = ByteBuffer.allocateDirect(encoded.length);
     in.put(encoded).flip();
     byte[] out = new byte[CLUSTER + 20];
     Arrays.fill(out, (byte) 0x77);
     ByteBuffer cluster = ByteBuffer.wrap(out, 10, CLUSTER);
-    ClusterCodec.of(type).decode(in, cluster);
+    ClusterCodec.of(type, Compression.USUAL).decode(in, cluster);
     assertThat(cluster.hasRemaining()).isFalse();
     assertThat(out).startsWith(0x77, 0x77).endsWith(0x77, 0x77);
     return Arrays.copyOfRange(out, 10, 10 + CLUSTER);

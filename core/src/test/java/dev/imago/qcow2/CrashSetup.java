@@ -61,7 +61,9 @@ record CrashSetup(
     /** A flush runs beside writers. */
     THREADS,
     /** Without barriers of the host: only what a killed process leaves must be right. */
-    KILLED
+    KILLED,
+    /** Compresses clusters, and overwrites and discards them. */
+    COMPRESSING
   }
 
   private static final long MIB = 1 << 20;
@@ -110,8 +112,19 @@ record CrashSetup(
         cache = random.nextBoolean() ? 2L * Math.min(cluster, 4096) : cache;
         mix = mix.with(Op.GROW, 5).with(Op.SHRINK, 4);
       }
-      case SNAPSHOT -> bits = Math.max(bits, 2);
-      case COMPRESSED -> mix = mix.with(Op.DISCARD, 16).with(Op.READ, 20);
+      case SNAPSHOT -> {
+        bits = Math.max(bits, 2);
+        mix = mix.with(Op.COMPRESS, 8);
+      }
+      case COMPRESSED -> mix = mix.with(Op.DISCARD, 16).with(Op.READ, 20).with(Op.COMPRESS, 20);
+      case COMPRESSING ->
+          mix =
+              mix.with(Op.COMPRESS, 60)
+                  .with(Op.DISCARD, 20)
+                  .with(Op.FLUSH, 12)
+                  .with(Op.READ, 20)
+                  .with(Op.GROW, 1)
+                  .with(Op.SHRINK, 1);
       case THREADS -> {
         cluster = random.nextBoolean() ? 4096 : 65536;
         size = 16L * cluster;
@@ -154,6 +167,10 @@ record CrashSetup(
     return kind == Kind.DATA_FILE
         || kind == Kind.DATA_FILE_RAW
         || (kind == Kind.THREADS && version == 3 && seed % 3 == 0);
+  }
+
+  private boolean compresses() {
+    return kind == Kind.COMPRESSED || kind == Kind.COMPRESSING;
   }
 
   /** Whether there is a backing image: growing over a longer one takes more than a new size. */
@@ -199,7 +216,7 @@ record CrashSetup(
     if (kind == Kind.DATA_FILE_RAW) {
       options += ",data_file_raw=on";
     }
-    if (kind == Kind.COMPRESSED && version == 3 && seed % 2 == 1) {
+    if (compresses() && version == 3 && seed % 2 == 1) {
       options += ",compression_type=zstd";
     }
     if (content().length > 0) {

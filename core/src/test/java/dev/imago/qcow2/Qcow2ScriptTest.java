@@ -46,6 +46,10 @@ class Qcow2ScriptTest {
     "4096, 16, 0.10, 16384, ''",
     "65536, 16, 1.1, 8192, ''",
     "65536, 64, 1.1, 1000000, ''",
+    "65536, 2, 1.1, 8192, ''",
+    "1024, 4, 1.1, 4096, ''",
+    "8192, 8, 1.1, 8192, ''",
+    "4096, 32, 1.1, 8192, ''",
     "2097152, 16, 1.1, 8192, ''",
     "65536, 16, 1.1, 8192, data",
     "4096, 16, 1.1, 8192, raw"
@@ -55,6 +59,9 @@ class Qcow2ScriptTest {
     for (int seed = 1; seed <= 3; seed++) {
       Path file = folder.resolve("script" + seed + ".qcow2");
       String more = "";
+      if (seed == 3 && compat.equals("1.1") && data.isEmpty()) {
+        more = ",compression_type=zstd";
+      }
       if (!data.isEmpty()) {
         more = ",data_file=" + folder.resolve("data" + seed);
         more += data.equals("raw") ? ",data_file_raw=on" : "";
@@ -80,7 +87,8 @@ class Qcow2ScriptTest {
               Script.Mix.USUAL
                   .with(Script.Op.GROW, 2)
                   .with(Script.Op.SHRINK, 1)
-                  .with(Script.Op.REOPEN, 1),
+                  .with(Script.Op.REOPEN, 1)
+                  .with(Script.Op.COMPRESS, data.isEmpty() ? 16 : 0),
               () ->
                   Qcow2.open(
                       FileStorage.open(file, FileStorage.Options.readWrite()), options, FILES),

@@ -43,6 +43,7 @@ class ThreadsTest {
       run(file, clusterSize, FileStorage.open(file, FileStorage.Options.readWrite()), seed, false);
       Qemu.check(file).clean();
       Files.delete(file);
+      Files.deleteIfExists(folder.resolve("image.data"));
     }
   }
 
@@ -92,8 +93,9 @@ class ThreadsTest {
             .withCaches(cache, cache)
             .withQuarantine(16L * clusterSize);
     ByteOracle oracle = new ByteOracle(size(clusterSize));
+    boolean compressing = !Files.exists(file.resolveSibling("image.data"));
     try (Image image = Qcow2.open(storage, options, TestImages.FILES)) {
-      new ThreadedScript(image, oracle, seed, THREADS, readsAreAtomic)
+      new ThreadedScript(image, oracle, seed, THREADS, readsAreAtomic, compressing)
           .run(STEPS, true, seed % 2 == 1);
       oracle.verify(image);
     }

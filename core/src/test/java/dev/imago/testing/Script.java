@@ -47,7 +47,9 @@ public final class Script {
     /** Writes by way of {@link Image#reserve} and commits. */
     RESERVE,
     /** Reserves, and gives back. */
-    ABANDON
+    ABANDON,
+    /** Compresses whole clusters. Only for images that can hold them. */
+    COMPRESS
   }
 
   /** How often each is done, as weights. */
@@ -182,6 +184,7 @@ public final class Script {
       case REOPEN -> reopen();
       case RESERVE -> reserve(range(3L * image.clusterSize()), true);
       case ABANDON -> reserve(range(3L * image.clusterSize()), false);
+      case COMPRESS -> compress(range(3L * image.clusterSize()));
     }
   }
 
@@ -237,6 +240,28 @@ public final class Script {
     } else {
       change.done();
     }
+  }
+
+  /** Compresses the clusters that a range touches; every eighth of them cannot become shorter. */
+  private void compress(Range range) throws IOException {
+    int cluster = image.clusterSize();
+    long start = range.guestOffset() / cluster * cluster;
+    long end = (range.guestOffset() + range.length() + cluster - 1) / cluster * cluster;
+    end = Math.min(image.size(), end);
+    Range whole = new Range(start, end - start);
+    say("compress", whole);
+    byte[] bytes = Stamp.bytes(seed, start, (int) whole.length(), version);
+    for (int from = 0; from < bytes.length; from += cluster) {
+      byte[] noise = new byte[Math.min(cluster, bytes.length - from)];
+      if (random.nextInt(8) == 0) {
+        random.nextBytes(noise);
+        System.arraycopy(noise, 0, bytes, from, noise.length);
+      }
+    }
+    ByteOracle.Change change = oracle.writing(start, bytes);
+    ByteBuffer src = ByteBuffer.allocateDirect(bytes.length).put(bytes).flip();
+    image.writeCompressed(random.nextBoolean() ? src : ByteBuffer.wrap(bytes), start);
+    change.done();
   }
 
   private ByteBuffer[] pieces(byte[] bytes) {

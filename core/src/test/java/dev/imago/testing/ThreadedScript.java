@@ -33,6 +33,7 @@ public final class ThreadedScript {
   private final int sectorsPerCluster;
   private final long clusters;
   private final boolean readsAreAtomic;
+  private final boolean compressing;
   private final Queue<Throwable> failures = new ConcurrentLinkedQueue<>();
   private final AtomicBoolean stopped = new AtomicBoolean();
 
@@ -43,6 +44,17 @@ public final class ThreadedScript {
    */
   public ThreadedScript(
       Image image, ByteOracle oracle, long seed, int threads, boolean readsAreAtomic) {
+    this(image, oracle, seed, threads, readsAreAtomic, false);
+  }
+
+  /** As above; with {@code compressing}, threads compress clusters that are theirs. */
+  public ThreadedScript(
+      Image image,
+      ByteOracle oracle,
+      long seed,
+      int threads,
+      boolean readsAreAtomic,
+      boolean compressing) {
     this.image = image;
     this.oracle = oracle;
     this.seed = seed;
@@ -50,6 +62,7 @@ public final class ThreadedScript {
     this.sectorsPerCluster = image.clusterSize() / SECTOR;
     this.clusters = image.size() / image.clusterSize();
     this.readsAreAtomic = readsAreAtomic;
+    this.compressing = compressing;
   }
 
   /**
@@ -152,7 +165,13 @@ public final class ThreadedScript {
   private void whole(long cluster, RandomGenerator random, long version) throws IOException {
     int length = image.clusterSize();
     long at = cluster * length;
-    switch (random.nextInt(6)) {
+    switch (random.nextInt(compressing ? 10 : 6)) {
+      case 6, 7, 8, 9 -> {
+        byte[] bytes = Stamp.bytes(seed, at, length, version);
+        ByteOracle.Change change = oracle.writing(at, bytes);
+        image.writeCompressed(ByteBuffer.wrap(bytes), at);
+        change.done();
+      }
       case 0 -> {
         ByteOracle.Change change = oracle.zeroing(at, length);
         image.writeZeroes(at, length, random.nextBoolean(), false);

@@ -255,4 +255,20 @@ public record Geometry(
     long sectors = ((entry & ~COPIED & ~COMPRESSED) >>> compressedSectorShift()) + 1;
     return (int) (sectors * 512 - (compressedOffset(entry) & 511));
   }
+
+  /** Where compressed bytes must end, as far as a descriptor can say. */
+  public long compressedLimit() {
+    return Math.min(MAX_HOST_OFFSET, 1L << compressedSectorShift());
+  }
+
+  /**
+   * The descriptor of compressed bytes.
+   *
+   * @param hostOffset not aligned; they end at or before {@link #compressedLimit()}
+   * @param length at least 1, less than a cluster
+   */
+  public long compressedEntry(long hostOffset, int length) {
+    long moreSectors = (hostOffset + length - 1 >>> 9) - (hostOffset >>> 9);
+    return COMPRESSED | moreSectors << compressedSectorShift() | hostOffset;
+  }
 }
