@@ -68,6 +68,9 @@ final class Formats {
       ReferenceOpener references)
       throws IOException {
     try {
+      if (options.snapshot() != null && format.equals(RAW)) {
+        throw new IllegalArgumentException(storage.name() + ": raw images have no snapshots");
+      }
       return switch (format) {
         case RAW -> Raw.open(storage, options.writable(), options.sync(), firstSector(probed));
         case QCOW2 -> Qcow2.open(storage, qcow2(options), references);
@@ -89,6 +92,7 @@ final class Formats {
         Qcow2OpenOptions.defaults()
             .withWritable(options.writable())
             .withSync(options.sync())
+            .withSnapshot(options.snapshot())
             .withReferences(!options.isWithoutBacking(), !options.isWithoutDataFile())
             .withCompression(options.compressionLevel(), options.compatWindow())
             .withReuse(!options.withoutReuse());

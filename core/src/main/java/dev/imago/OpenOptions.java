@@ -30,6 +30,7 @@ public final class OpenOptions {
   private int compressionLevel = -1;
   private boolean compatWindow;
   private boolean withoutReuse;
+  private @Nullable String snapshot;
 
   private OpenOptions(References references) {
     this.references = Objects.requireNonNull(references);
@@ -51,6 +52,7 @@ public final class OpenOptions {
     copy.compressionLevel = compressionLevel;
     copy.compatWindow = compatWindow;
     copy.withoutReuse = withoutReuse;
+    copy.snapshot = snapshot;
     return copy;
   }
 
@@ -63,6 +65,7 @@ public final class OpenOptions {
     copy.withoutDataFile = false;
     copy.backing = null;
     copy.dataFile = null;
+    copy.snapshot = null;
     return copy;
   }
 
@@ -277,5 +280,22 @@ public final class OpenOptions {
   /** Whether host clusters that become free are left alone while the image is open. */
   boolean withoutReuse() {
     return withoutReuse;
+  }
+
+  /**
+   * Shows the disk as it was when an internal snapshot was made, with the size of that time; for
+   * reading only. A format without snapshots refuses it with an {@link IllegalArgumentException}.
+   *
+   * @param idOrName looked for among the ids first; null for the disk as it is now
+   */
+  public OpenOptions snapshot(@Nullable String idOrName) {
+    OpenOptions copy = copy();
+    copy.snapshot = idOrName;
+    return copy;
+  }
+
+  /** The id or name of the snapshot to show, or null. */
+  public @Nullable String snapshot() {
+    return snapshot;
   }
 }

@@ -4,6 +4,7 @@ import dev.imago.Convert;
 import dev.imago.ConvertException;
 import dev.imago.CreateOptions;
 import dev.imago.Images;
+import dev.imago.OpenOptions;
 import dev.imago.image.Image;
 import dev.imago.image.References;
 import java.io.IOException;
@@ -58,6 +59,7 @@ final class ConvertCommand {
   private String sourceCache = "writeback";
   private @Nullable String backing;
   private @Nullable String backingFormat;
+  private @Nullable String snapshot;
   private int sparse = 4096;
   private int parallelism;
   private boolean sparseAsked;
@@ -120,6 +122,10 @@ final class ConvertCommand {
       case "deterministic" -> deterministic = true;
       case "compression-level" -> compressionLevel = level(value);
       case "compat-window" -> compatWindow = compatWindow(value);
+      case "l" -> {
+        SnapshotCommand.requireValid(value);
+        snapshot = value;
+      }
       case "progress" -> style = ProgressOutput.style(value);
       default -> throw GetOpt.notSupported(option);
     }
@@ -188,7 +194,7 @@ final class ConvertCommand {
     if (operands.size() < 2) {
       throw new Failure("Must specify image file name");
     }
-    CacheMode sourceMode = CacheMode.source(sourceCache);
+    CacheMode.source(sourceCache);
     List<FileName> names = operands.stream().map(FileName::of).toList();
     var progress =
         new ProgressOutput(terminal, "convert", quiet ? ProgressOutput.Style.NONE : style, 1);
@@ -197,13 +203,10 @@ final class ConvertCommand {
     try {
       progress.begin();
       for (FileName name : names.subList(0, names.size() - 1)) {
-        sources.add(
-            Opening.image(
-                name,
-                Opening.options(sourceFormat)
-                    .direct(sourceMode.direct())
-                    .sync(sourceMode.sync())
-                    .forceShare(forceShare)));
+        sources.add(Opening.image(name, sourceOptions()));
+      }
+      if (snapshot != null) {
+        useSnapshot(sources, names.getFirst(), snapshot);
       }
       copy(sources, names.getLast(), progress);
       progress.end();
@@ -216,6 +219,24 @@ final class ConvertCommand {
         source.close();
       }
     }
+  }
+
+  private OpenOptions sourceOptions() throws Failure {
+    CacheMode mode = CacheMode.source(sourceCache);
+    return Opening.options(sourceFormat)
+        .direct(mode.direct())
+        .sync(mode.sync())
+        .forceShare(forceShare);
+  }
+
+  /** Opens the only source anew, as it was when a snapshot of it was made. */
+  private void useSnapshot(List<Image> sources, FileName name, String wanted) throws Exception {
+    if (sources.size() > 1) {
+      throw new Failure("No support for concatenating multiple snapshot");
+    }
+    String id = SnapshotCommand.find(sources.getFirst(), wanted);
+    sources.removeFirst().close();
+    sources.add(Opening.image(name, sourceOptions().snapshot(id)));
   }
 
   private void copy(List<Image> sources, FileName target, ProgressOutput progress)

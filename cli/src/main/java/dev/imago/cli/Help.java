@@ -13,7 +13,17 @@ import java.util.List;
 final class Help {
   /** Every command, in the order of the help. */
   static final List<String> COMMANDS =
-      List.of("check", "compare", "convert", "create", "info", "inspect", "map", "resize");
+      List.of(
+          "check",
+          "compact",
+          "compare",
+          "convert",
+          "create",
+          "info",
+          "inspect",
+          "map",
+          "resize",
+          "snapshot");
 
   private Help() {}
 

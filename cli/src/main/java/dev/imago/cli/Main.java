@@ -82,6 +82,7 @@ public final class Main {
     String[] rest = operands.subList(1, operands.size()).toArray(new String[0]);
     return switch (command) {
       case "check" -> printed(terminal, CheckCommand.run(terminal, rest));
+      case "compact" -> CompactCommand.run(terminal, rest);
       case "compare" -> printed(terminal, CompareCommand.run(terminal, rest));
       case "convert" -> ConvertCommand.run(terminal, rest);
       case "create" -> CreateCommand.run(terminal, rest);
@@ -89,6 +90,7 @@ public final class Main {
       case "inspect" -> printed(terminal, InspectCommand.run(terminal, rest));
       case "map" -> printed(terminal, MapCommand.run(terminal, rest));
       case "resize" -> ResizeCommand.run(terminal, rest);
+      case "snapshot" -> SnapshotCommand.run(terminal, rest);
       default -> throw new UsageException("Command not found: " + command);
     };
   }

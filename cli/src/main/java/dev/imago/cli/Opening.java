@@ -53,4 +53,15 @@ final class Opening {
       throw new Failure("Could not open '" + name.typed() + "': " + e.getMessage(), exitCode, e);
     }
   }
+
+  /** Says that a writable image was taken for a raw one because it looks like nothing else. */
+  static void warnOfProbing(Terminal terminal, FileName name) {
+    terminal.note(
+        "WARNING: Image format was not specified for '"
+            + name.typed()
+            + "' and probing guessed raw.\n"
+            + "         Automatically detecting the format is dangerous for raw images, write"
+            + " operations on block 0 will be restricted.\n"
+            + "         Specify the 'raw' format explicitly to remove the restrictions.");
+  }
 }

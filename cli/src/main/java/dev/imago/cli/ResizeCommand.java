@@ -56,7 +56,7 @@ final class ResizeCommand {
     long given = Size.requireParameter(terminal, "size", relative ? text.substring(1) : text);
     try (Image image = Opening.image(name, Opening.options(format).writable(true))) {
       if (format == null && image.format().equals("raw")) {
-        warnOfProbing(terminal, name);
+        Opening.warnOfProbing(terminal, name);
       }
       long size = relative ? image.size() + (sign == '+' ? given : -given) : given;
       if (given < 0 || size <= 0) {
@@ -110,15 +110,5 @@ final class ResizeCommand {
     } catch (FileSystemException e) {
       throw new Failure("Could not resize file: " + Errors.text(e), 1, e);
     }
-  }
-
-  private static void warnOfProbing(Terminal terminal, FileName name) {
-    terminal.note(
-        "WARNING: Image format was not specified for '"
-            + name.typed()
-            + "' and probing guessed raw.\n"
-            + "         Automatically detecting the format is dangerous for raw images, write"
-            + " operations on block 0 will be restricted.\n"
-            + "         Specify the 'raw' format explicitly to remove the restrictions.");
   }
 }

@@ -1,6 +1,6 @@
 package dev.imago.cli;
 
-import dev.imago.qcow2.Qcow2Info.Snapshot;
+import dev.imago.image.Snapshot;
 import java.time.Instant;
 import java.time.LocalDateTime;
 import java.time.ZoneId;
@@ -36,8 +36,7 @@ final class SnapshotList {
   }
 
   private static String date(Snapshot snapshot) {
-    LocalDateTime date =
-        LocalDateTime.ofInstant(Instant.ofEpochSecond(snapshot.seconds()), ZoneId.systemDefault());
+    LocalDateTime date = LocalDateTime.ofInstant(snapshot.date(), ZoneId.systemDefault());
     return String.format(Locale.ROOT, "%1$tY-%1$tm-%1$td %1$tH:%1$tM:%1$tS", date);
   }
 
@@ -55,13 +54,14 @@ final class SnapshotList {
   static List<Dict> toDicts(List<Snapshot> snapshots) {
     List<Dict> dicts = new ArrayList<>();
     for (Snapshot snapshot : snapshots) {
+      Instant date = snapshot.date();
       Dict dict =
           new Dict()
               .put("id", snapshot.id())
               .put("name", snapshot.name())
               .put("vm-state-size", snapshot.vmStateSize())
-              .put("date-sec", snapshot.seconds())
-              .put("date-nsec", snapshot.nanoseconds())
+              .put("date-sec", date.getEpochSecond())
+              .put("date-nsec", date.getNano())
               .put("vm-clock-sec", Long.divideUnsigned(snapshot.vmClock(), SECOND))
               .put("vm-clock-nsec", Long.remainderUnsigned(snapshot.vmClock(), SECOND));
       if (snapshot.instructionCount() != -1) {

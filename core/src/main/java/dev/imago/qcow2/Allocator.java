@@ -4,6 +4,7 @@ import dev.imago.image.CorruptImageException;
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.storage.Storage;
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
@@ -38,6 +39,9 @@ final class Allocator {
 
   /** Nothing was ever written to this cluster or those behind it. */
   private long untouched;
+
+  /** Whether any count was changed. Under the metadata lock. */
+  private boolean changed;
 
   Allocator(
       String name,
@@ -320,6 +324,30 @@ final class Allocator {
     }
   }
 
+  /** The count of a cluster, unsigned; 0 where nothing is counted yet. */
+  long count(long cluster) throws IOException {
+    Slice slice = requireSlice(cluster);
+    return slice == null ? 0 : count(slice, cluster);
+  }
+
+  /** Adds to the count of a cluster that is and stays in use. The caller knows that it fits. */
+  void add(long cluster, long references) throws IOException {
+    while (true) {
+      if (requireSlice(cluster) == null) {
+        throw uncounted(cluster);
+      }
+      metadata.lock();
+      try {
+        if (peek(cluster) != null) {
+          setCount(cluster, countOf(cluster) + references);
+          return;
+        }
+      } finally {
+        metadata.unlock();
+      }
+    }
+  }
+
   private CorruptImageException uncounted(long cluster) {
     return new CorruptImageException(
         name,
@@ -383,6 +411,7 @@ final class Allocator {
     if (slice == null) {
       throw new IllegalStateException("refcount slice of cluster " + cluster + " is not loaded");
     }
+    changed = true;
     int word = geometry.refcountWord(cluster);
     int shift = geometry.refcountShift(cluster);
     long mask = geometry.maxRefcount() << shift;
@@ -501,6 +530,108 @@ final class Allocator {
       setCount(cluster, 1);
     }
     untouched = Math.max(untouched, firstCluster + count);
+  }
+
+  /** Whether any count was changed since the image was opened. */
+  boolean changed() {
+    metadata.lock();
+    try {
+      return changed;
+    } finally {
+      metadata.unlock();
+    }
+  }
+
+  /** The cluster behind the last counted one of the first {@code clusters}. */
+  long usedEnd(long clusters) throws IOException {
+    for (long end = clusters; end > 0; ) {
+      long first = geometry.firstClusterOfBlock(geometry.reftableIndex(end - 1));
+      first =
+          Math.max(first, (end - 1) / geometry.refcountsPerSlice() * geometry.refcountsPerSlice());
+      Slice slice = requireSlice(end - 1);
+      if (slice == null) {
+        first = geometry.firstClusterOfBlock(geometry.reftableIndex(end - 1));
+      }
+      for (; slice != null && end > first; end--) {
+        if (count(slice, end - 1) != 0) {
+          return end;
+        }
+      }
+      end = first;
+    }
+    return 0;
+  }
+
+  /** How many of the first {@code clusters} are counted. */
+  long used(long clusters) throws IOException {
+    long used = 0;
+    for (long cluster = 0; cluster < clusters; ) {
+      Slice slice = requireSlice(cluster);
+      long end =
+          slice != null
+              ? (cluster / geometry.refcountsPerSlice() + 1) * geometry.refcountsPerSlice()
+              : geometry.firstClusterOfBlock(geometry.reftableIndex(cluster) + 1);
+      for (; slice != null && cluster < Math.min(end, clusters); cluster++) {
+        used += count(slice, cluster) != 0 ? 1 : 0;
+      }
+      cluster = end;
+    }
+    return used;
+  }
+
+  /**
+   * Moves a refcount block to a cluster that was taken for it. What is cached of it goes there with
+   * the next flush; until then the disk uses the old one, which knows nothing of what was taken
+   * since the last flush.
+   */
+  void moveBlock(int index, long newCluster) throws IOException {
+    growing.lock();
+    try {
+      long old = reftable.target(index);
+      ByteBuffer block = ByteBuffer.allocate(geometry.clusterSize());
+      storage.read(block, old);
+      storage.write(block.flip(), geometry.clusterOffset(newCluster));
+      metadata.lock();
+      try {
+        reftable.set(index, geometry.clusterOffset(newCluster));
+        map.add(geometry.clusterOffset(newCluster), 1);
+        map.remove(old, 1);
+        quarantine.add(geometry.clusterIndex(old), 1);
+      } finally {
+        metadata.unlock();
+      }
+    } finally {
+      growing.unlock();
+    }
+  }
+
+  /** Gives up a refcount block, which counts nothing. */
+  void dropBlock(int index) {
+    metadata.lock();
+    try {
+      long old = reftable.target(index);
+      counts.drop(index);
+      reftable.set(index, 0);
+      map.remove(old, 1);
+      quarantine.add(geometry.clusterIndex(old), 1);
+    } finally {
+      metadata.unlock();
+    }
+  }
+
+  /** Goes on with the refcount table in clusters that were taken for it. */
+  void moveTable(long firstCluster) {
+    metadata.lock();
+    try {
+      long old = reftable.hostOffset();
+      long clusters = geometry.clusters((long) reftable.length() * Geometry.ENTRY_BYTES);
+      reftable.moveTo(geometry.clusterOffset(firstCluster), reftable.entries().clone());
+      map.add(geometry.clusterOffset(firstCluster), clusters);
+      map.remove(old, clusters);
+      quarantine.add(geometry.clusterIndex(old), clusters);
+    } finally {
+      metadata.unlock();
+    }
   }
 
   /** Forgets what was learnt of free places, because someone else may have taken them. */

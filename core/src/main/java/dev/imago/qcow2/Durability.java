@@ -56,6 +56,15 @@ final class Durability implements SliceCache.Cleaner {
   /** The size that the header must get, or -1. Under the metadata lock. */
   private long newSize = -1;
 
+  /** What {@link #switchDisk} was told, until it is written. Under the metadata lock. */
+  private @Nullable Disk newDisk;
+
+  /** The snapshot table that the header must lead to. Under the metadata lock. */
+  private @Nullable Snapshots newSnapshots;
+
+  /** Parts of tables that no cache holds, to be changed in place. Under the metadata lock. */
+  private List<PointerTable.Piece> edits = new ArrayList<>();
+
   private volatile @Nullable Exception failure;
 
   /** Gives back what left quarantine. */
@@ -106,6 +115,33 @@ final class Durability implements SliceCache.Cleaner {
   /** The header gets this size with the next flush. Under the metadata lock. */
   void setSize(long size) {
     newSize = size;
+  }
+
+  /**
+   * The disk of the moved L1 table has this size. Both go to the header at once with the next
+   * flush, so that no crash sees one without the other. Under the metadata lock.
+   *
+   * @param cryptMethod as the header has it: it lies between the two
+   */
+  void switchDisk(long size, int cryptMethod) {
+    newDisk = new Disk(size, cryptMethod);
+  }
+
+  /** The header leads to this snapshot table with the next flush. Under the metadata lock. */
+  void setSnapshots(int count, long hostOffset) {
+    newSnapshots = new Snapshots(count, hostOffset);
+  }
+
+  /**
+   * Changes words of an L2 table, or of a snapshot's L1 table, that no cache holds, with the next
+   * flush: when all that was written before is safe. Under the metadata lock.
+   *
+   * @param hostOffset a multiple of 8; no word is torn in a crash
+   * @return how many changes wait for a flush
+   */
+  int edit(long hostOffset, long[] words) {
+    edits.add(new PointerTable.Piece(hostOffset, words));
+    return edits.size();
   }
 
   /** Refuses everything that writes after a failure. */
@@ -202,7 +238,16 @@ final class Durability implements SliceCache.Cleaner {
       PointerTable.Sealed reftable,
       List<SliceCache.Sealed> l2,
       PointerTable.Sealed l1,
-      long size) {}
+      List<PointerTable.Piece> edits,
+      @Nullable Disk disk,
+      long size,
+      @Nullable Snapshots snapshots) {}
+
+  /** A disk's size, with the field that lies between it and the pointer to its L1 table. */
+  private record Disk(long size, int cryptMethod) {}
+
+  /** Where the snapshot table is. */
+  private record Snapshots(int count, long hostOffset) {}
 
   private void run(boolean evenLoweredCounts) throws IOException {
     try {
@@ -249,6 +294,9 @@ final class Durability implements SliceCache.Cleaner {
               || l1.dirty()
               || reftable.dirty()
               || newSize >= 0
+              || newDisk != null
+              || newSnapshots != null
+              || !edits.isEmpty()
               || quarantine.needsFlush()
               || dataWritten.get()
               || metadataWritten.get()
@@ -258,8 +306,19 @@ final class Durability implements SliceCache.Cleaner {
       }
       quarantine.seal();
       Work work =
-          new Work(refcountCache.seal(), reftable.seal(), l2Cache.seal(), l1.seal(), newSize);
+          new Work(
+              refcountCache.seal(),
+              reftable.seal(),
+              l2Cache.seal(),
+              l1.seal(),
+              edits,
+              newDisk,
+              newSize,
+              newSnapshots);
+      edits = new ArrayList<>();
+      newDisk = null;
       newSize = -1;
+      newSnapshots = null;
       return work;
     } finally {
       metadata.unlock();
@@ -273,12 +332,13 @@ final class Durability implements SliceCache.Cleaner {
     boolean wrote =
         switch (stage) {
           case REFCOUNTS -> writeSlices(stage, work.refcounts);
-          case REFTABLE -> writeTable(stage, work.reftable);
+          case REFTABLE -> writePieces(stage, work.reftable.pieces());
           case REFTABLE_POINTER -> writeReftablePointer(work.reftable);
-          case L2 -> writeSlices(stage, work.l2);
-          case L1 -> writeTable(stage, work.l1);
-          case L1_POINTER -> writeL1Pointer(work.l1);
+          case L2 -> writeL2(work);
+          case L1 -> writePieces(stage, work.l1.pieces());
+          case L1_POINTER -> writeL1Pointer(work.l1, work.disk);
           case SIZE -> writeSize(work.size);
+          case SNAPSHOTS -> writeSnapshots(work.snapshots);
           case RELEASE -> false;
         };
     if (wrote) {
@@ -346,25 +406,35 @@ final class Durability implements SliceCache.Cleaner {
     return true;
   }
 
-  private boolean writeTable(Stage stage, PointerTable.Sealed table) throws IOException {
-    if (table.pieces().isEmpty()) {
+  private boolean writeL2(Work work) throws IOException {
+    boolean slices = writeSlices(Stage.L2, work.l2);
+    boolean edited = writePieces(Stage.L2, work.edits);
+    return slices || edited;
+  }
+
+  private boolean writePieces(Stage stage, List<PointerTable.Piece> pieces) throws IOException {
+    if (pieces.isEmpty()) {
       return false;
     }
     events.entering(stage);
-    for (PointerTable.Piece piece : table.pieces()) {
+    for (PointerTable.Piece piece : pieces) {
       storage.write(Words.bytes(piece.entries()), piece.hostOffset());
     }
     return true;
   }
 
-  private boolean writeL1Pointer(PointerTable.Sealed table) throws IOException {
+  private boolean writeL1Pointer(PointerTable.Sealed table, @Nullable Disk disk)
+      throws IOException {
     if (!table.moved()) {
       return false;
     }
     events.entering(Stage.L1_POINTER);
-    ByteBuffer field = ByteBuffer.allocate(12);
-    field.putInt(table.length()).putLong(table.hostOffset());
-    storage.write(field.flip(), Header.AT_L1);
+    ByteBuffer fields = ByteBuffer.allocate(24);
+    if (disk != null) {
+      fields.putLong(disk.size).putInt(disk.cryptMethod);
+    }
+    fields.putInt(table.length()).putLong(table.hostOffset());
+    storage.write(fields.flip(), disk != null ? Header.AT_SIZE : Header.AT_L1);
     return true;
   }
 
@@ -387,6 +457,17 @@ final class Durability implements SliceCache.Cleaner {
     }
     events.entering(Stage.SIZE);
     storage.write(ByteBuffer.allocate(8).putLong(size).flip(), Header.AT_SIZE);
+    return true;
+  }
+
+  private boolean writeSnapshots(@Nullable Snapshots snapshots) throws IOException {
+    if (snapshots == null) {
+      return false;
+    }
+    events.entering(Stage.SNAPSHOTS);
+    ByteBuffer field = ByteBuffer.allocate(12);
+    field.putInt(snapshots.count).putLong(snapshots.hostOffset);
+    storage.write(field.flip(), Header.AT_SNAPSHOTS);
     return true;
   }
 

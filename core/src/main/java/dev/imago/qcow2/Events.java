@@ -23,6 +23,8 @@ interface Events {
     L1_POINTER,
     /** The disk's size in the header. */
     SIZE,
+    /** The header's pointer to a new snapshot table, and the number of snapshots. */
+    SNAPSHOTS,
     /** Clusters whose unlinking is durable leave quarantine. */
     RELEASE
   }

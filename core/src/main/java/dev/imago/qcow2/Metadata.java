@@ -44,6 +44,7 @@ final class Metadata {
   final CompressedTail tail;
   final Allocator allocator;
   final Durability durability;
+  final SnapshotStore snapshots;
 
   private final SliceCache refcounts;
   private final boolean unsynced;
@@ -61,7 +62,8 @@ final class Metadata {
     this.storage = parts.storage();
     this.data = parts.data();
     this.rawData = (header.autoclear() & Header.AUTOCLEAR_RAW_DATA_FILE) != 0;
-    this.size = header.size();
+    this.size = parts.size();
+    this.snapshots = new SnapshotStore(storage, header);
     this.unsynced = parts.options().sync() == SyncMode.NONE;
     this.events = parts.events();
     this.quarantineLimit = parts.options().quarantineBytes() >>> geometry.clusterBits();
@@ -289,6 +291,16 @@ final class Metadata {
     }
   }
 
+  /** Compressed clusters begin somewhere else from now on: counts were lowered past quarantine. */
+  void forgetTail() {
+    lock.lock();
+    try {
+      tail.forgetAll();
+    } finally {
+      lock.unlock();
+    }
+  }
+
   /** Refuses a write to live metadata, and marks the image as corrupt. */
   void requireNoOverlap(long hostOffset, long length) throws CorruptImageException {
     if (!geometry.externalData() && map.overlaps(hostOffset, length)) {
@@ -312,16 +324,30 @@ final class Metadata {
     }
   }
 
+  /**
+   * Called before a change that leaves every guest byte as it is: bitmaps stay right, and are kept.
+   */
+  void beforeMove() throws IOException {
+    durability.requireHealthy();
+    if (!prepared) {
+      keepAutoclear(Header.AUTOCLEAR_RAW_DATA_FILE | Header.AUTOCLEAR_BITMAPS);
+    }
+  }
+
   /** Clears, before anything else is changed, the autoclear bits of features not kept up here. */
   private synchronized void prepare() throws IOException {
     if (prepared) {
       return;
     }
-    long kept = header.autoclear() & Header.AUTOCLEAR_RAW_DATA_FILE;
+    keepAutoclear(Header.AUTOCLEAR_RAW_DATA_FILE);
+    prepared = true;
+  }
+
+  private void keepAutoclear(long bits) throws IOException {
+    long kept = header.autoclear() & bits;
     if (header.version() >= 3 && kept != header.autoclear()) {
       writeHeaderWord(Header.AT_AUTOCLEAR, kept);
     }
-    prepared = true;
   }
 
   /**
@@ -348,13 +374,42 @@ final class Metadata {
     }
   }
 
+  /**
+   * Goes on with the disk of another L1 table, of this size; the old table, but not what it led to,
+   * is given up. Under the metadata lock, with nothing dirty in the L2 cache.
+   *
+   * @param hostOffset where its clusters are, whole
+   * @param entries without flags
+   */
+  void switchDisk(long hostOffset, long[] entries, long newSize) {
+    for (long entry : l1.entries()) {
+      if (entry != 0) {
+        map.remove(entry & Geometry.OFFSET_MASK, 1);
+      }
+    }
+    long oldClusters = geometry.clusters((long) l1.length() * Geometry.ENTRY_BYTES);
+    map.remove(l1.hostOffset(), oldClusters);
+    freed(geometry.clusterIndex(l1.hostOffset()), oldClusters);
+    l1.moveTo(hostOffset, entries);
+    map.add(hostOffset, geometry.clusters((long) entries.length * Geometry.ENTRY_BYTES));
+    for (long entry : entries) {
+      if (entry != 0) {
+        map.add(entry, 1);
+      }
+    }
+    l2.clear();
+    size = newSize;
+    durability.switchDisk(newSize, header.cryptMethod());
+  }
+
   /** Forgets what is cached and goes on with what the disk says now. Nothing may be dirty. */
-  void reload(Header fresh, long[] l1Entries, long[] reftableEntries) throws IOException {
+  void reload(Header fresh, OpenParts.Disk disk, long[] reftableEntries) throws IOException {
     lock.lock();
     try {
       header = fresh;
-      size = fresh.size();
-      l1.reload(fresh.l1TableOffset(), l1Entries);
+      size = disk.size();
+      snapshots.reload(fresh);
+      l1.reload(disk.l1TableOffset(), disk.l1());
       reftable.reload(fresh.refcountTableOffset(), reftableEntries);
       l2.clear();
       refcounts.clear();

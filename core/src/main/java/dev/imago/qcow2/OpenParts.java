@@ -2,11 +2,13 @@ package dev.imago.qcow2;
 
 import dev.imago.image.CorruptImageException;
 import dev.imago.image.Image;
+import dev.imago.image.ImageFormatException;
 import dev.imago.image.ReferenceOpener;
 import dev.imago.image.UnsupportedFeatureException;
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.Header;
 import dev.imago.qcow2.ondisk.HeaderCluster;
+import dev.imago.qcow2.ondisk.SnapshotEntry;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -18,12 +20,14 @@ import org.jspecify.annotations.Nullable;
  * What opening an image puts together: header, tables, map of metadata, backing image, data file.
  *
  * @param data the data file, or the image file itself
+ * @param size bytes of the disk
  */
 record OpenParts(
     Storage storage,
     Storage data,
     @Nullable Image backing,
     HeaderCluster cluster,
+    long size,
     PointerTable l1,
     PointerTable reftable,
     MetadataMap map,
@@ -41,6 +45,9 @@ record OpenParts(
     List<AutoCloseable> opened = new ArrayList<>();
     opened.add(storage);
     try {
+      if (options.writable() && options.snapshot() != null) {
+        throw new IllegalArgumentException("a snapshot is opened for reading only");
+      }
       HeaderCluster cluster = readHeader(storage);
       if (options.writable()) {
         cluster = makeWritable(storage, cluster);
@@ -60,11 +67,8 @@ record OpenParts(
         backing = references.openBacking(backingName, cluster.backingFormat().orElse(null));
         opened.add(backing);
       }
-      PointerTable l1 =
-          new PointerTable(
-              "L1 table",
-              Words.read(storage, header.l1TableOffset(), (int) header.l1Size()),
-              header.l1TableOffset());
+      Disk disk = disk(storage, header, options.snapshot());
+      PointerTable l1 = new PointerTable("L1 table", disk.l1, disk.l1TableOffset);
       PointerTable reftable = new PointerTable("refcount table", new long[0], 0);
       MetadataMap map = new MetadataMap(header.clusterBits());
       if (options.writable()) {
@@ -72,7 +76,8 @@ record OpenParts(
         fill(map, storage, header, l1, reftable);
       }
       return new Qcow2Image(
-          new OpenParts(storage, data, backing, cluster, l1, reftable, map, options, events));
+          new OpenParts(
+              storage, data, backing, cluster, disk.size, l1, reftable, map, options, events));
     } catch (IOException | RuntimeException e) {
       for (AutoCloseable each : opened.reversed()) {
         try {
@@ -83,6 +88,38 @@ record OpenParts(
       }
       throw e;
     }
+  }
+
+  /**
+   * Whose bytes are read: the active disk, or a snapshot's.
+   *
+   * @param size in bytes
+   * @param l1 the entries of its L1 table
+   */
+  @SuppressWarnings("ArrayRecordComponent") // never compared
+  record Disk(long size, long l1TableOffset, long[] l1) {}
+
+  /**
+   * Reads where a disk begins.
+   *
+   * @param snapshot the id or name of a snapshot, or null for the active disk
+   */
+  static Disk disk(Storage storage, Header header, @Nullable String snapshot) throws IOException {
+    if (snapshot == null) {
+      long[] l1 = Words.read(storage, header.l1TableOffset(), (int) header.l1Size());
+      return new Disk(header.size(), header.l1TableOffset(), l1);
+    }
+    SnapshotStore store = new SnapshotStore(storage, header);
+    SnapshotEntry entry = store.find(snapshot);
+    long size = entry.diskSize(header.size());
+    if (size < 0) {
+      throw new ImageFormatException(
+          storage.name(),
+          store.hostOffset(),
+          "snapshot disk size",
+          "%s; it must be below 2^63".formatted(Long.toUnsignedString(size)));
+    }
+    return new Disk(size, entry.l1TableOffset(), store.l1(entry));
   }
 
   static HeaderCluster readHeader(Storage storage) throws IOException {

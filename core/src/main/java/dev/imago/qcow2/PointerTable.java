@@ -56,6 +56,13 @@ final class PointerTable {
     return get(index) & Geometry.OFFSET_MASK;
   }
 
+  /** Leaves of each entry only where it leads. */
+  static void clearFlags(long[] entries) {
+    for (int i = 0; i < entries.length; i++) {
+      entries[i] &= Geometry.OFFSET_MASK;
+    }
+  }
+
   /** Where the table lies. */
   long hostOffset() {
     return hostOffset;

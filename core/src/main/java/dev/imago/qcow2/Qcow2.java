@@ -1,16 +1,20 @@
 package dev.imago.qcow2;
 
 import dev.imago.image.CheckResult;
+import dev.imago.image.CompactResult;
 import dev.imago.image.Image;
 import dev.imago.image.ImageFormatException;
 import dev.imago.image.Progress;
 import dev.imago.image.ReferenceOpener;
+import dev.imago.image.Snapshot;
 import dev.imago.image.SyncMode;
 import dev.imago.image.UnsupportedFeatureException;
 import dev.imago.qcow2.ondisk.Header;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.time.Instant;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /** The door of the qcow2 room. */
@@ -95,5 +99,68 @@ public final class Qcow2 {
    */
   public static Qcow2Info info(Storage storage) throws IOException {
     return Qcow2Info.read(storage);
+  }
+
+  /** The internal snapshots of an open image, in the order of its table. */
+  public static List<Snapshot> snapshots(Image image) throws IOException {
+    return qcow2(image).snapshots();
+  }
+
+  /**
+   * Keeps the disk of a writable image as it is now, in the image. Waits for the requests under
+   * way, and holds others back; a crash finds the snapshot there as a whole or not at all.
+   *
+   * @param name at most 65535 bytes of UTF-8; need not be unique
+   * @param date when the snapshot is said to have been made
+   * @throws UnsupportedFeatureException if the image has a data file, or reference counts too
+   *     narrow for another snapshot; nothing was changed then
+   * @throws dev.imago.image.CorruptImageException if its tables or counts are bad; nothing was
+   *     changed then
+   */
+  public static Snapshot createSnapshot(Image image, String name, Instant date) throws IOException {
+    return qcow2(image).createSnapshot(name, date);
+  }
+
+  /**
+   * Makes the disk of a writable image what it was when a snapshot was made, its size too. What the
+   * disk held is lost, the snapshot stays. A crash finds the old disk or the new one.
+   *
+   * @param idOrName looked for among the ids first
+   * @throws dev.imago.image.NoSuchSnapshotException if there is none
+   * @throws UnsupportedFeatureException if the reference counts are too narrow, or the size of a
+   *     version 2 image would change; nothing was changed then
+   */
+  public static void applySnapshot(Image image, String idOrName) throws IOException {
+    qcow2(image).applySnapshot(idOrName);
+  }
+
+  /**
+   * Deletes a snapshot of a writable image; the space that only it used becomes free.
+   *
+   * @param idOrName looked for among the ids first
+   * @throws dev.imago.image.NoSuchSnapshotException if there is none
+   */
+  public static void deleteSnapshot(Image image, String idOrName) throws IOException {
+    qcow2(image).deleteSnapshot(idOrName);
+  }
+
+  /**
+   * Moves clusters of a writable image from the end of its file into free space further ahead, and
+   * cuts the file off behind the last one. Guest bytes and snapshots stay what they are, and a
+   * crash at any instant leaves leaked clusters at worst. Waits for the requests under way, and
+   * holds others back. What cannot be moved (compressed clusters, bitmaps, a LUKS header and what
+   * is encrypted with it) stays in place.
+   *
+   * @param progress told of clusters that have been looked at
+   */
+  public static CompactResult compact(Image image, Progress progress) throws IOException {
+    return qcow2(image).compact(progress);
+  }
+
+  private static Qcow2Image qcow2(Image image) {
+    if (image instanceof Qcow2Image qcow2) {
+      return qcow2;
+    }
+    throw new IllegalArgumentException(image.name() + " is no qcow2 image");
   }
 }

@@ -1,10 +1,13 @@
 package dev.imago.qcow2;
 
+import dev.imago.image.CompactResult;
 import dev.imago.image.CompressedRun;
 import dev.imago.image.CorruptImageException;
 import dev.imago.image.Image;
 import dev.imago.image.Mapping;
+import dev.imago.image.Progress;
 import dev.imago.image.ReadOnlyImageException;
+import dev.imago.image.Snapshot;
 import dev.imago.image.WritableRun;
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.Header;
@@ -12,6 +15,7 @@ import dev.imago.storage.Storage;
 import dev.imago.storage.Storage.Preallocation;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.time.Instant;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
@@ -29,12 +33,14 @@ final class Qcow2Image implements Image {
   private final Requests requests;
   private final @Nullable Image backing;
   private final boolean readOnly;
+  private final @Nullable String snapshot;
   private final InflatedClusters inflated;
   private final GuestReader reader;
   private final ClusterWriter writer;
   private final CompressedWriter compressor;
   private final FixedMappings fixed;
   private final Resizer resizer;
+  private final SnapshotOperations snapshotOperations;
 
   Qcow2Image(OpenParts parts) throws IOException {
     this.metadata = new Metadata(parts, this::release);
@@ -42,6 +48,7 @@ final class Qcow2Image implements Image {
     this.requests = metadata.requests;
     this.backing = parts.backing();
     this.readOnly = !parts.options().writable();
+    this.snapshot = parts.options().snapshot();
     ClusterCodec codec =
         ClusterCodec.of(parts.header().compressionType(), parts.options().compression());
     this.inflated = new InflatedClusters(metadata.storage, geometry, codec);
@@ -50,6 +57,7 @@ final class Qcow2Image implements Image {
     this.compressor = new CompressedWriter(metadata, writer, codec);
     this.fixed = new FixedMappings(metadata, reader, writer, backing);
     this.resizer = new Resizer(metadata, fixed, writer, backing);
+    this.snapshotOperations = new SnapshotOperations(metadata);
   }
 
   @Override
@@ -317,6 +325,64 @@ final class Qcow2Image implements Image {
     }
   }
 
+  /** See {@link Qcow2#snapshots}. */
+  List<Snapshot> snapshots() throws IOException {
+    long size = size();
+    return metadata.snapshots.entries().stream()
+        .map(entry -> SnapshotStore.describe(entry, size))
+        .toList();
+  }
+
+  /** See {@link Qcow2#createSnapshot}. */
+  Snapshot createSnapshot(String name, Instant date) throws IOException {
+    Snapshot[] made = new Snapshot[1];
+    exclusively(
+        snapshotOperations::requireCreate, () -> made[0] = snapshotOperations.create(name, date));
+    return made[0];
+  }
+
+  /** See {@link Qcow2#applySnapshot}. */
+  void applySnapshot(String idOrName) throws IOException {
+    exclusively(
+        () -> snapshotOperations.requireApply(idOrName), () -> snapshotOperations.apply(idOrName));
+  }
+
+  /** See {@link Qcow2#deleteSnapshot}. */
+  void deleteSnapshot(String idOrName) throws IOException {
+    exclusively(
+        () -> {
+          snapshotOperations.requireDelete(idOrName);
+          metadata.beforeMove();
+        },
+        () -> snapshotOperations.delete(idOrName));
+  }
+
+  /** See {@link Qcow2#compact}. */
+  CompactResult compact(Progress progress) throws IOException {
+    CompactResult[] result = new CompactResult[1];
+    exclusively(metadata::beforeMove, () -> result[0] = Compactor.run(metadata, progress));
+    return result[0];
+  }
+
+  /**
+   * Changes the image as a whole: no request is under way, and all is on the disk before.
+   *
+   * @param check refuses before anything is touched, and makes the image ready for a change
+   */
+  private void exclusively(Change check, Change change) throws IOException {
+    requireWritable();
+    check.run();
+    requests.exclusive();
+    try {
+      metadata.durability.flushAll();
+      change.run();
+    } finally {
+      inflated.forgetAll();
+      metadata.forgetTail();
+      requests.reopen();
+    }
+  }
+
   @Override
   public void invalidateCache() throws IOException {
     requests.exclusive();
@@ -332,7 +398,7 @@ final class Qcow2Image implements Image {
       }
       metadata.reload(
           header,
-          Words.read(metadata.storage, header.l1TableOffset(), (int) header.l1Size()),
+          OpenParts.disk(metadata.storage, header, snapshot),
           readOnly ? new long[0] : OpenParts.readReftable(metadata.storage, header).entries());
       inflated.forgetAll();
     } finally {
@@ -353,6 +419,7 @@ final class Qcow2Image implements Image {
     if (!readOnly) {
       try {
         metadata.durability.flushAll();
+        cutTail();
       } catch (IOException | RuntimeException e) {
         failure = e;
       }
@@ -369,6 +436,17 @@ final class Qcow2Image implements Image {
     }
     if (failure instanceof RuntimeException e) {
       throw e;
+    }
+  }
+
+  private void cutTail() {
+    try {
+      if (metadata.allocator.changed()) {
+        FreeTail.cut(metadata);
+      }
+    } catch (IOException e) {
+      // What cannot be cut off stays: it is free space, and the image is whole and on the disk.
+      return;
     }
   }
 

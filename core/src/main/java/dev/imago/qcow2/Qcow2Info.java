@@ -1,6 +1,7 @@
 package dev.imago.qcow2;
 
 import dev.imago.image.ImageFormatException;
+import dev.imago.image.Snapshot;
 import dev.imago.qcow2.ondisk.BitmapDirectoryEntry;
 import dev.imago.qcow2.ondisk.BitmapsExtension;
 import dev.imago.qcow2.ondisk.Header;
@@ -60,28 +61,6 @@ public record Qcow2Info(
   }
 
   /**
-   * An internal snapshot.
-   *
-   * @param id decimal digits as a rule
-   * @param name not unique
-   * @param vmStateSize bytes of saved machine state, unsigned
-   * @param seconds date in seconds since 1970
-   * @param nanoseconds of the date
-   * @param vmClock guest run time in nanoseconds, unsigned
-   * @param instructionCount instructions run so far, or -1 if that was not counted
-   * @param diskSize bytes of the disk at that time
-   */
-  public record Snapshot(
-      String id,
-      String name,
-      long vmStateSize,
-      long seconds,
-      long nanoseconds,
-      long vmClock,
-      long instructionCount,
-      long diskSize) {}
-
-  /**
    * A dirty bitmap that is kept in the image.
    *
    * @param name unique in its image
@@ -122,19 +101,7 @@ public record Qcow2Info(
   private static List<Snapshot> readSnapshots(Storage storage, Header h) throws IOException {
     List<Snapshot> snapshots = new ArrayList<>();
     SnapshotTable.read(
-        storage,
-        h,
-        (entry, at) ->
-            snapshots.add(
-                new Snapshot(
-                    entry.id(),
-                    entry.name(),
-                    entry.vmStateSize(),
-                    entry.seconds(),
-                    entry.nanoseconds(),
-                    entry.vmClock(),
-                    entry.instructionCount(),
-                    entry.diskSize(h.size()))));
+        storage, h, (entry, at) -> snapshots.add(SnapshotStore.describe(entry, h.size())));
     return snapshots;
   }
 

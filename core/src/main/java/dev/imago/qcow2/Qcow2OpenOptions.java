@@ -2,6 +2,7 @@ package dev.imago.qcow2;
 
 import dev.imago.image.SyncMode;
 import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /** How a qcow2 image is opened. Immutable: each {@code with} method returns a changed copy. */
 public final class Qcow2OpenOptions {
@@ -14,6 +15,7 @@ public final class Qcow2OpenOptions {
   private boolean dataFile = true;
   private Compression compression = Compression.USUAL;
   private boolean reuse = true;
+  private @Nullable String snapshot;
 
   private Qcow2OpenOptions() {}
 
@@ -28,6 +30,7 @@ public final class Qcow2OpenOptions {
     copy.dataFile = dataFile;
     copy.compression = compression;
     copy.reuse = reuse;
+    copy.snapshot = snapshot;
     return copy;
   }
 
@@ -146,5 +149,21 @@ public final class Qcow2OpenOptions {
   /** Whether freed host clusters are used again. */
   public boolean reuse() {
     return reuse;
+  }
+
+  /**
+   * The same, with the disk as it was when a snapshot was made, for reading only.
+   *
+   * @param idOrName looked for among the ids first; null for the disk as it is now
+   */
+  public Qcow2OpenOptions withSnapshot(@Nullable String idOrName) {
+    Qcow2OpenOptions copy = copy();
+    copy.snapshot = idOrName;
+    return copy;
+  }
+
+  /** The id or name of the snapshot that is read, or null. */
+  public @Nullable String snapshot() {
+    return snapshot;
   }
 }

@@ -46,7 +46,7 @@ final class Resizer {
           "The image size is too large for file format 'qcow2' (try using a larger cluster size)");
     }
     Header header = metadata.header();
-    if (header.version() < 3 && header.snapshotCount() > 0) {
+    if (header.version() < 3 && metadata.snapshots.count() > 0) {
       throw new UnsupportedFeatureException(
           metadata.name,
           Header.AT_SNAPSHOTS,

@@ -248,6 +248,11 @@ public final class FileStorage implements Storage {
     return file.allocatedBytes();
   }
 
+  @Override
+  public boolean fixedSize() {
+    return blockDevice;
+  }
+
   /**
    * {@inheritDoc} If the new space cannot be had, the file gets its old size back. A block device
    * keeps its size: asking for another one is an error.

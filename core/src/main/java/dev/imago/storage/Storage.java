@@ -119,6 +119,13 @@ public interface Storage extends Closeable {
   }
 
   /**
+   * Whether {@link #resize} is refused, because this storage always has one size: a block device.
+   */
+  default boolean fixedSize() {
+    return false;
+  }
+
+  /**
    * Sets the size. New bytes read as zero.
    *
    * @param preallocation how the new part gets its host space; ignored when shrinking

@@ -95,6 +95,11 @@ public final class TaggedStorage<T> implements Storage {
   }
 
   @Override
+  public boolean fixedSize() {
+    return storage.fixedSize();
+  }
+
+  @Override
   public void resize(long size, Preallocation preallocation) throws IOException {
     storage.resize(size, preallocation);
   }

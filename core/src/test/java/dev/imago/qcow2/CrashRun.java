@@ -12,6 +12,7 @@ import dev.imago.testing.CrashImage;
 import dev.imago.testing.CrashStorage;
 import dev.imago.testing.FlatImage;
 import dev.imago.testing.Script;
+import dev.imago.testing.SnapshotOracle;
 import dev.imago.testing.StorageCall;
 import dev.imago.testing.ThreadedScript;
 import java.io.IOException;
@@ -38,7 +39,12 @@ final class CrashRun {
   static final String DATA = "data";
 
   /** A crash: when, how, what was left, and what may be left. */
-  record Crash(Moment moment, Bias bias, Map<String, CrashImage> left, ByteOracle oracle) {}
+  record Crash(
+      Moment moment,
+      Bias bias,
+      Map<String, CrashImage> left,
+      ByteOracle oracle,
+      SnapshotOracle snapshots) {}
 
   private final CrashSetup setup;
   private final Path folder;
@@ -49,6 +55,7 @@ final class CrashRun {
   private final Map<String, List<Crash>> kept = new HashMap<>();
   private final Map<String, Integer> seen = new HashMap<>();
   private final ByteOracle oracle;
+  private final SnapshotOracle snapshots = new SnapshotOracle();
   private @Nullable CrashStorage image;
   private @Nullable CrashStorage data;
 
@@ -89,6 +96,7 @@ final class CrashRun {
     } else {
       Script script =
           new Script(setup.seed(), setup.mix(), this::open, oracle, setup.maxSize())
+              .withSnapshots(snapshots)
               .expectingDurableResizes();
       script.run(setup.steps());
       oracle.verify(script.image());
@@ -103,6 +111,10 @@ final class CrashRun {
   /** What is there after the orderly end. */
   CrashImage closed() {
     return Objects.requireNonNull(image).content();
+  }
+
+  SnapshotOracle snapshots() {
+    return snapshots;
   }
 
   ByteOracle oracle() {
@@ -155,7 +167,8 @@ final class CrashRun {
           setup.sync() == SyncMode.FULL
               ? Bias.values()[left.nextInt(Bias.values().length)]
               : Bias.ALL;
-      Crash crash = new Crash(moment, bias, group.crash(left, bias), oracle.copy());
+      Crash crash =
+          new Crash(moment, bias, group.crash(left, bias), oracle.copy(), snapshots.copy());
       if (place < crashes.size()) {
         crashes.set(place, crash);
       } else {

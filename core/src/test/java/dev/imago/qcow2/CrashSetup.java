@@ -58,6 +58,10 @@ record CrashSetup(
     COMPRESSED,
     /** An internal snapshot made by qemu-img shares tables and clusters. */
     SNAPSHOT,
+    /** Internal snapshots are made, applied and deleted among all the rest. */
+    SNAPSHOTS,
+    /** The file is compacted again and again, with snapshots and without. */
+    COMPACT,
     /** A flush runs beside writers. */
     THREADS,
     /** Without barriers of the host: only what a killed process leaves must be right. */
@@ -125,6 +129,30 @@ record CrashSetup(
                   .with(Op.READ, 20)
                   .with(Op.GROW, 1)
                   .with(Op.SHRINK, 1);
+      case SNAPSHOTS -> {
+        cluster = Math.min(cluster, 4096);
+        bits = Math.max(bits, 8);
+        cache = random.nextBoolean() ? 2L * cluster : cache;
+        size = cluster == 512 ? 256 << 10 : MIB;
+        maxSize = 2 * size;
+        mix =
+            mix.with(Op.SNAPSHOT, 8)
+                .with(Op.APPLY, 5)
+                .with(Op.DELETE_SNAPSHOT, 5)
+                .with(Op.GROW, version == 2 ? 0 : 2)
+                .with(Op.SHRINK, version == 2 ? 0 : 1);
+      }
+      case COMPACT -> {
+        cluster = Math.min(cluster, 4096);
+        bits = Math.max(bits, 8);
+        cache = random.nextBoolean() ? 2L * cluster : cache;
+        size = cluster == 512 ? 256 << 10 : MIB;
+        maxSize = 2 * size;
+        mix = mix.with(Op.COMPACT, 10).with(Op.DISCARD, 20);
+        if (random.nextBoolean()) {
+          mix = mix.with(Op.SNAPSHOT, 4).with(Op.APPLY, 2).with(Op.DELETE_SNAPSHOT, 3);
+        }
+      }
       case THREADS -> {
         cluster = random.nextBoolean() ? 4096 : 65536;
         size = 16L * cluster;
@@ -195,7 +223,7 @@ record CrashSetup(
   /** What the disk holds at the beginning. */
   byte[] content() {
     return switch (kind) {
-      case COMPRESSED, SNAPSHOT -> Stamp.bytes(seed + 2, 0, (int) size, 2);
+      case COMPRESSED, SNAPSHOT, COMPACT -> Stamp.bytes(seed + 2, 0, (int) size, 2);
       // A refcount table of one cluster reaches 2 MiB far.
       case REFCOUNT_GROWTH ->
           Stamp.bytes(seed + 2, 0, (int) (MIB * 7 / 4 + seed % 4 * (MIB / 24)), 2);
@@ -223,7 +251,7 @@ record CrashSetup(
       Path raw = image.resolveSibling("content");
       Files.write(raw, Arrays.copyOf(content(), (int) size));
       List<Object> words = new ArrayList<>(List.of("convert", "-f", "raw", "-O", "qcow2"));
-      if (kind == Kind.COMPRESSED) {
+      if (kind == Kind.COMPRESSED || (kind == Kind.COMPACT && seed % 4 == 0)) {
         words.add("-c");
       }
       words.addAll(List.of("-o", options, raw, image));

@@ -15,7 +15,8 @@ import org.junit.jupiter.params.provider.EnumSource;
 /**
  * The machine dies in the middle of everything, and no flushed byte is lost.
  *
- * <p>{@code -Dimago.crash=KIND:SEED} runs one script again, with every crash of it judged.
+ * <p>{@code -Dimago.crash=KIND:SEED} runs one script again, with every crash of it judged; {@code
+ * -Dimago.crash=KIND} runs the scripts of one kind.
  */
 class CrashTest {
   private static final boolean LONG = Boolean.getBoolean("imago.long");
@@ -37,10 +38,13 @@ class CrashTest {
     String only = System.getProperty("imago.crash", "");
     if (!only.isEmpty()) {
       String[] parts = only.split(":");
-      if (parts[0].equals(kind.name())) {
-        run(CrashSetup.of(kind, Long.parseLong(parts[1])), 1000);
+      if (!parts[0].equals(kind.name())) {
+        return;
       }
-      return;
+      if (parts.length > 1) {
+        run(CrashSetup.of(kind, Long.parseLong(parts[1])), 1000);
+        return;
+      }
     }
     for (long seed = FIRST_SEED; seed < FIRST_SEED + RUNS; seed++) {
       run(CrashSetup.of(kind, seed), 1);

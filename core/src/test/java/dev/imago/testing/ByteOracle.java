@@ -224,6 +224,22 @@ public final class ByteOracle {
     return change;
   }
 
+  /** The disk is another one from now on, durably. */
+  public synchronized void become(byte[] disk) {
+    long longest = sizes.stream().mapToLong(s -> s.bytes).max().orElseThrow();
+    sizes.clear();
+    sizes.add(new Size(disk.length, 0));
+    unflushed.clear();
+    for (long sector = 0;
+        sector < (Math.max(longest, disk.length) + SECTOR - 1) / SECTOR;
+        sector++) {
+      int at = (int) Math.min(disk.length, sector * SECTOR);
+      byte[] bytes =
+          Arrays.copyOf(Arrays.copyOfRange(disk, at, Math.min(disk.length, at + SECTOR)), SECTOR);
+      sectors.put(sector, known(bytes));
+    }
+  }
+
   /** A flush is about to be called. What is returned is for {@link #flushed}. */
   public synchronized long flushing() {
     return clock;

@@ -1,13 +1,17 @@
 package dev.imago.testing;
 
+import dev.imago.Snapshots;
 import dev.imago.image.Image;
 import dev.imago.image.Image.Discard;
 import dev.imago.image.Image.Range;
 import dev.imago.image.Mapping;
+import dev.imago.image.Progress;
 import dev.imago.image.WritableRun;
+import dev.imago.qcow2.Qcow2;
 import dev.imago.storage.Storage.Preallocation;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.time.Instant;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
@@ -49,7 +53,14 @@ public final class Script {
     /** Reserves, and gives back. */
     ABANDON,
     /** Compresses whole clusters. Only for images that can hold them. */
-    COMPRESS
+    COMPRESS,
+    /** Makes an internal snapshot. */
+    SNAPSHOT,
+    /** Makes the disk what it was. */
+    APPLY,
+    DELETE_SNAPSHOT,
+    /** Moves clusters ahead and cuts the file off. */
+    COMPACT
   }
 
   /** How often each is done, as weights. */
@@ -107,6 +118,7 @@ public final class Script {
   private Image image;
   private long version;
   private boolean resizesAreDurable;
+  private SnapshotOracle snapshots = new SnapshotOracle();
 
   /**
    * A script on an open image.
@@ -127,6 +139,12 @@ public final class Script {
   /** Expects a resize to survive as soon as it has returned, not only after the next flush. */
   public Script expectingDurableResizes() {
     resizesAreDurable = true;
+    return this;
+  }
+
+  /** Goes on with snapshots that the image has already. */
+  public Script withSnapshots(SnapshotOracle there) {
+    snapshots = there;
     return this;
   }
 
@@ -185,7 +203,57 @@ public final class Script {
       case RESERVE -> reserve(range(3L * image.clusterSize()), true);
       case ABANDON -> reserve(range(3L * image.clusterSize()), false);
       case COMPRESS -> compress(range(3L * image.clusterSize()));
+      case SNAPSHOT -> snapshot();
+      case APPLY -> apply();
+      case DELETE_SNAPSHOT -> deleteSnapshot();
+      case COMPACT -> compact();
     }
+  }
+
+  private void snapshot() throws IOException {
+    if (snapshots.size() == SnapshotOracle.MOST) {
+      deleteSnapshot();
+      return;
+    }
+    say("snapshot");
+    snapshots.creating(oracle.expected());
+    long begun = oracle.flushing();
+    snapshots.created(Snapshots.create(image, "at " + version, Instant.EPOCH).id());
+    oracle.flushed(begun);
+  }
+
+  private void apply() throws IOException {
+    String id = snapshots.any(random);
+    if (id == null) {
+      snapshot();
+      return;
+    }
+    say("apply snapshot " + id);
+    byte[] disk = snapshots.applying(id);
+    Snapshots.apply(image, id);
+    oracle.become(disk);
+    snapshots.applied();
+  }
+
+  private void deleteSnapshot() throws IOException {
+    String id = snapshots.any(random);
+    if (id == null) {
+      snapshot();
+      return;
+    }
+    say("delete snapshot " + id);
+    snapshots.deleting(id);
+    long begun = oracle.flushing();
+    Snapshots.delete(image, id);
+    oracle.flushed(begun);
+    snapshots.deleted();
+  }
+
+  private void compact() throws IOException {
+    say("compact");
+    long begun = oracle.flushing();
+    Qcow2.compact(image, Progress.NONE);
+    oracle.flushed(begun);
   }
 
   private int maxSectors() {

@@ -124,6 +124,26 @@ public record SnapshotEntry(
     return version >= 3 && extra.size() < 16;
   }
 
+  /** This entry with another L1 table. */
+  public SnapshotEntry withL1(long offset, long size) {
+    return new SnapshotEntry(
+        offset, size, seconds, nanoseconds, vmClock, vmStateSize32, extra, rawId, rawName);
+  }
+
+  /**
+   * This entry with all fields that a version demands; unknown extra data is kept.
+   *
+   * @param size the disk's size today, if the entry does not say its own
+   */
+  public SnapshotEntry completed(int version, long size) {
+    if (!incomplete(version)) {
+      return this;
+    }
+    Bytes whole = newExtra(vmStateSize(), diskSize(size), instructionCount());
+    return new SnapshotEntry(
+        l1TableOffset, l1Size, seconds, nanoseconds, vmClock, vmStateSize32, whole, rawId, rawName);
+  }
+
   /** Bytes on disk, with padding. */
   public int length() {
     return HeaderExtension.padded(FIXED_BYTES + extra.size() + rawId.size() + rawName.size());

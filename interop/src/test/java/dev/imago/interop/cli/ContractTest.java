@@ -27,7 +27,7 @@ class ContractTest {
   }
 
   static Stream<String> changing() {
-    return Stream.of("create", "convert", "resize").flatMap(CommandLines::of);
+    return Stream.of("create", "convert", "resize", "snapshot").flatMap(CommandLines::of);
   }
 
   @ParameterizedTest(name = "{0}")

@@ -59,13 +59,14 @@ final class Images {
     }
   }
 
-  /** What info tells, but for names and host space. */
+  /** What info tells, but for names, host space and when snapshots were made. */
   private static String facts(Path image) throws Exception {
     return Tool.run("qemu-img", "info", "-f", "qcow2", "--output=json", image)
         .ok()
         .out()
         .replace(image.getParent().toString(), "")
-        .replaceAll("\"actual-size\": \\d+", "");
+        .replaceAll("\"actual-size\": \\d+", "")
+        .replaceAll("\"date-n?sec\": \\d+", "");
   }
 
   /**

@@ -79,6 +79,12 @@ final class Lab {
     Qemu.img("snapshot", "-c", "a very long snapshot name here", file("snap.q"));
     Qemu.img("bitmap", "--add", file("snap.q"), "b0");
     Qemu.img("bitmap", "--add", "--disable", "-g", "4096", file("snap.q"), "b1");
+    create("snaps.q", "1M");
+    Qemu.io(file("snaps.q"), List.of("write -P 1 0 128k"));
+    Qemu.img("snapshot", "-c", "first", file("snaps.q"));
+    Qemu.io(file("snaps.q"), List.of("write -P 2 64k 128k"));
+    Qemu.img("snapshot", "-c", "second", file("snaps.q"));
+    Qemu.io(file("snaps.q"), List.of("write -P 3 512k 64k", "write -z 0 64k"));
     create("with blank.q", "1M");
   }
 

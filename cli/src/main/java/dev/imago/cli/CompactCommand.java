@@ -1,0 +1,64 @@
+package dev.imago.cli;
+
+import dev.imago.Compact;
+import dev.imago.image.CompactResult;
+import dev.imago.image.Image;
+
+/** {@code compact}: makes an image's file shorter, without a second copy of it. */
+final class CompactCommand {
+  private static final Option[] OPTIONS = {
+    Option.flag('h', "help"), Option.value('f'), Option.flag('p'), Option.flag('q')
+  };
+
+  private CompactCommand() {}
+
+  static int run(Terminal terminal, String[] args) throws Exception {
+    GetOpt options = new GetOpt(args, 0, true, OPTIONS);
+    String format = null;
+    boolean quiet = false;
+    ProgressOutput.Style style = ProgressOutput.Style.NONE;
+    for (String option = options.next(); option != null; option = options.next()) {
+      switch (option) {
+        case "help" -> {
+          return Help.command(terminal, "compact");
+        }
+        case "f" -> format = options.value();
+        case "p" -> style = ProgressOutput.Style.HUMAN;
+        default -> quiet = true;
+      }
+    }
+    FileName name = options.onlyFile();
+    CompactResult result;
+    var progress =
+        new ProgressOutput(terminal, "compact", quiet ? ProgressOutput.Style.NONE : style, 1);
+    boolean done = false;
+    try (Image image = Opening.image(name, Opening.options(format).writable(true))) {
+      if (!Compact.supported(image)) {
+        throw new Failure("Images of format '" + image.format() + "' cannot be compacted");
+      }
+      progress.begin();
+      result = Compact.run(image, progress);
+      progress.end();
+      done = true;
+    } finally {
+      if (!done) {
+        progress.stop();
+      }
+    }
+    if (!quiet) {
+      tell(terminal, result);
+    }
+    return 0;
+  }
+
+  private static void tell(Terminal terminal, CompactResult result) {
+    StringBuilder text = new StringBuilder();
+    text.append("Image compacted: ");
+    HumanSize.append(text, result.sizeBefore() - result.sizeAfter());
+    text.append(" saved, the file has ").append(result.sizeAfter()).append(" bytes.\n");
+    for (String reason : result.leftInPlace()) {
+      text.append("Left in place: ").append(reason).append(".\n");
+    }
+    terminal.print(text);
+  }
+}
