@@ -8,12 +8,15 @@ import dev.imago.image.CompactResult;
 import dev.imago.image.Image;
 import dev.imago.image.Image.Discard;
 import dev.imago.image.Progress;
+import dev.imago.testing.FaultyStorage;
 import dev.imago.testing.Qemu;
 import dev.imago.testing.Stamp;
+import dev.imago.testing.StorageCall;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.time.Instant;
 import java.util.Arrays;
 import java.util.List;
@@ -156,5 +159,47 @@ class CompactTest {
       assertThat(TestImages.read(image, 0, 1)).containsOnly(1);
     }
     assertThat(Files.readAllBytes(file)).isEqualTo(before);
+  }
+
+  /** Every storage call of compacting fails once. */
+  @Test
+  void whicheverCallFailsEveryByteIsStillThere() throws Exception {
+    Path start = image("cluster_size=4096");
+    byte[] first = Stamp.bytes(1, 0, SIZE / 8, 1);
+    byte[] disk = Arrays.copyOf(first, SIZE);
+    try (Image image = TestImages.open(start)) {
+      image.write(TestImages.filled(SIZE / 4, 1), SIZE / 2);
+      image.write(ByteBuffer.wrap(first), 0);
+      Snapshots.create(image, "first", Instant.EPOCH);
+      image.discard(SIZE / 2, SIZE / 4, Discard.TO_ZERO);
+      image.write(TestImages.filled(SIZE / 16, 3), 0);
+      Snapshots.create(image, "second", Instant.EPOCH);
+      Snapshots.delete(image, "first");
+    }
+    Arrays.fill(disk, 0, SIZE / 16, (byte) 3);
+    int failures = 0;
+    for (StorageCall call : List.of(StorageCall.WRITE, StorageCall.READ, StorageCall.FLUSH)) {
+      for (int number = 1; number <= 400; number += call == StorageCall.FLUSH ? 1 : 13) {
+        Path file = folder.resolve("failing.qcow2");
+        Files.copy(start, file, StandardCopyOption.REPLACE_EXISTING);
+        FaultyStorage faulty = TestImages.faulty(file);
+        boolean failed = false;
+        try (Image image = TestImages.open(faulty)) {
+          faulty.failNth(call, (int) faulty.calls(call) + number);
+          Compact.run(image, Progress.NONE);
+        } catch (IOException e) {
+          assertThat(e).hasMessageContaining("Input/output error");
+          failed = true;
+        }
+        if (!failed) {
+          break;
+        }
+        failures++;
+        Qemu.check(file).withoutErrors();
+        assertThat(Qemu.read(file, folder.resolve("scratch"))).isEqualTo(disk);
+        assertThat(snapshot(file, "second")).isEqualTo(disk);
+      }
+    }
+    assertThat(failures).isGreaterThan(10);
   }
 }

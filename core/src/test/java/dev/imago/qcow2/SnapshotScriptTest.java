@@ -49,7 +49,7 @@ class SnapshotScriptTest {
   @ParameterizedTest(name = "clusters {0}, v{1}, {2} bit counts, compressed: {3}")
   @CsvSource({
     "65536, 3, 16, false",
-    "4096, 3, 8, true",
+    "4096, 3, 16, true",
     "512, 3, 64, false",
     "4096, 2, 16, false",
     "1024, 3, 4, false",

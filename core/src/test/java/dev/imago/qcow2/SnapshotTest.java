@@ -11,6 +11,7 @@ import dev.imago.image.ReadOnlyImageException;
 import dev.imago.image.References;
 import dev.imago.image.Snapshot;
 import dev.imago.image.UnsupportedFeatureException;
+import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.storage.Storage.Preallocation;
 import dev.imago.testing.FaultyStorage;
 import dev.imago.testing.Qemu;
@@ -201,6 +202,50 @@ class SnapshotTest {
     long now = TestImages.word(file, 64);
     assertThat(now).isNotEqualTo(table);
     assertThat(TestImages.word(file, now + 64)).isEqualTo(0x1122334455667788L);
+    Qemu.check(file).clean();
+  }
+
+  @Test
+  void aSnapshotWhoseTablesAreBadIsRefusedAndNothingIsChanged() throws Exception {
+    Path file = image("");
+    Qemu.io(file, List.of("write -P 1 0 128k"));
+    Qemu.img("snapshot", "-c", "bad", file);
+    long entry = TestImages.word(file, 64);
+    long l1 = TestImages.word(file, entry);
+    long table = TestImages.word(file, l1) & Geometry.OFFSET_MASK;
+    for (long[] damage :
+        new long[][] {
+          {entry, l1 + 512},
+          {entry, 0},
+          {l1, table + 512},
+          {l1, 1L << 40},
+          {table, (TestImages.word(file, table) & Geometry.OFFSET_MASK) + 512},
+          {table, 1L << 40}
+        }) {
+      long before = TestImages.word(file, damage[0]);
+      TestImages.setWord(file, damage[0], damage[1]);
+      byte[] bytes = Files.readAllBytes(file);
+      try (Image image = TestImages.openReadOnly(file)) {
+        assertThat(Snapshots.list(image)).hasSize(1);
+      }
+      for (String what : List.of("apply", "delete")) {
+        assertThatThrownBy(
+                () -> {
+                  try (Image image = TestImages.open(file)) {
+                    if (what.equals("apply")) {
+                      Snapshots.apply(image, "bad");
+                    } else {
+                      Snapshots.delete(image, "bad");
+                    }
+                  }
+                })
+            .isInstanceOfAny(
+                dev.imago.image.CorruptImageException.class,
+                dev.imago.image.ImageFormatException.class);
+        assertThat(Files.readAllBytes(file)).isEqualTo(bytes);
+      }
+      TestImages.setWord(file, damage[0], before);
+    }
     Qemu.check(file).clean();
   }
 
