@@ -4,6 +4,8 @@ import dev.imago.image.CheckResult;
 import dev.imago.image.Image;
 import dev.imago.image.Progress;
 import dev.imago.image.References;
+import dev.imago.image.RepairMode;
+import dev.imago.image.RepairResult;
 import dev.imago.qcow2.Qcow2;
 import dev.imago.storage.FileStorage;
 import dev.imago.storage.Storage;
@@ -148,6 +150,26 @@ public final class Images {
       String known = format != null ? format : Formats.probe(storage);
       return switch (known) {
         case Formats.QCOW2 -> Qcow2.check(storage, progress);
+        case Formats.RAW -> throw new CheckUnsupportedException(storage.name(), known);
+        default -> throw new UnknownFormatException(known);
+      };
+    }
+  }
+
+  /**
+   * Checks an image's own structures, sets right what can be set right, and checks again. A failure
+   * leaves the image no worse than it was.
+   *
+   * @param format the format's name, or null to probe
+   * @throws CheckUnsupportedException if the format has nothing to check: raw
+   * @throws dev.imago.storage.StorageLockedException if somebody else uses it
+   */
+  public static RepairResult repair(
+      Path path, @Nullable String format, RepairMode mode, Progress progress) throws IOException {
+    try (var storage = FileStorage.open(path, FileStorage.Options.readWrite())) {
+      String known = format != null ? format : Formats.probe(storage);
+      return switch (known) {
+        case Formats.QCOW2 -> Qcow2.repair(storage, mode, progress);
         case Formats.RAW -> throw new CheckUnsupportedException(storage.name(), known);
         default -> throw new UnknownFormatException(known);
       };

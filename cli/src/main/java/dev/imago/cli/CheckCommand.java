@@ -2,9 +2,15 @@ package dev.imago.cli;
 
 import dev.imago.Images;
 import dev.imago.image.CheckResult;
-import java.util.Locale;
+import dev.imago.image.RepairMode;
+import dev.imago.image.RepairResult;
+import java.math.BigDecimal;
+import java.math.RoundingMode;
 
-/** {@code check}: looks for contradictions in an image's own structures and changes nothing. */
+/**
+ * {@code check}: looks for contradictions in an image's own structures; changes nothing, but with
+ * {@code -r}.
+ */
 final class CheckCommand {
   private static final Option[] OPTIONS = {
     Option.flag('h', "help"),
@@ -28,6 +34,7 @@ final class CheckCommand {
     String cache = "writeback";
     boolean quiet = false;
     boolean forceShare = false;
+    RepairMode repair = null;
     ProgressOutput.Style style = ProgressOutput.Style.NONE;
     for (String option = options.next(); option != null; option = options.next()) {
       switch (option) {
@@ -36,7 +43,7 @@ final class CheckCommand {
         }
         case "f" -> format = options.value();
         case "q" -> quiet = true;
-        case "repair" -> refuseRepair(options.value());
+        case "repair" -> repair = repairMode(options.value());
         case "cache" -> cache = options.value();
         case "force-share" -> forceShare = true;
         case "output" -> output = options.value();
@@ -53,6 +60,13 @@ final class CheckCommand {
     progress.begin();
     Opening.requireKnown(name, format, 1);
     String asked = format;
+    if (repair != null) {
+      RepairMode mode = repair;
+      RepairResult result =
+          Opening.attempt(name, 1, path -> Images.repair(path, asked, mode, progress));
+      progress.stop();
+      return tell(terminal, name, outputFormat, quiet, result);
+    }
     boolean shared = forceShare;
     CheckResult result =
         Opening.attempt(name, 1, path -> Images.check(path, asked, shared, progress));
@@ -63,17 +77,59 @@ final class CheckCommand {
     if (!quiet) {
       terminal.print(outputFormat == OutputFormat.JSON ? json(name, result) : human(result));
     }
+    return exitCode(result);
+  }
+
+  private static int exitCode(CheckResult result) throws Failure {
     if (result.checkErrors() > 0) {
       throw new Failure("Check failed");
     }
     return result.corruptions() > 0 ? 2 : result.leaks() > 0 ? 3 : 0;
   }
 
-  private static void refuseRepair(String word) throws UsageException, Failure {
-    if (!word.equals("leaks") && !word.equals("all")) {
-      throw new UsageException("Unknown option value for -r (expecting 'leaks' or 'all'): " + word);
+  /** Says what a repair did and what is left. */
+  private static int tell(
+      Terminal terminal, FileName name, OutputFormat format, boolean quiet, RepairResult result)
+      throws Failure {
+    for (String line : result.lines()) {
+      terminal.note(line);
     }
-    throw GetOpt.notSupported("r");
+    if (result.refused()) {
+      throw new Failure("Check failed: Input/output error");
+    }
+    CheckResult left = result.left();
+    if (result.repaired()) {
+      if (!quiet && format == OutputFormat.HUMAN) {
+        terminal.print(
+            "The following inconsistencies were found and repaired:\n\n    %d leaked clusters\n    %d corruptions\n\nDouble checking the fixed image now...\n"
+                .formatted(result.leaksFixed(), result.corruptionsFixed()));
+      }
+      for (String finding : left.findings()) {
+        terminal.note(finding);
+      }
+    }
+    for (RepairResult.Lost lost : result.lost()) {
+      terminal.note(
+          "Not repaired: %d bytes at guest offset 0x%x, host offset 0x%x: %s"
+              .formatted(lost.length(), lost.guestOffset(), lost.hostOffset(), lost.why()));
+    }
+    if (!quiet) {
+      terminal.print(
+          format == OutputFormat.JSON
+              ? json(name, left, result.corruptionsFixed(), result.leaksFixed())
+              : human(left));
+    }
+    return exitCode(left);
+  }
+
+  private static RepairMode repairMode(String word) throws UsageException {
+    return switch (word) {
+      case "leaks" -> RepairMode.LEAKS;
+      case "all" -> RepairMode.ALL;
+      default ->
+          throw new UsageException(
+              "Unknown option value for -r (expecting 'leaks' or 'all'): " + word);
+    };
   }
 
   static String human(CheckResult result) {
@@ -100,15 +156,11 @@ final class CheckCommand {
     }
     long allocated = result.allocatedClusters();
     if (result.totalClusters() > 0 && allocated > 0) {
-      text.append(
-          String.format(
-              Locale.ROOT,
-              "%d/%d = %.2f%% allocated, %.2f%% fragmented, %.2f%% compressed clusters%n",
-              allocated,
-              result.totalClusters(),
-              allocated * 100.0 / result.totalClusters(),
-              result.fragmentedClusters() * 100.0 / allocated,
-              result.compressedClusters() * 100.0 / allocated));
+      text.append(allocated).append('/').append(result.totalClusters()).append(" = ");
+      text.append(percent(allocated, result.totalClusters())).append("% allocated, ");
+      text.append(percent(result.fragmentedClusters(), allocated)).append("% fragmented, ");
+      text.append(percent(result.compressedClusters(), allocated))
+          .append("% compressed clusters\n");
     }
     if (result.imageEndOffset() > 0) {
       text.append("Image end offset: ").append(result.imageEndOffset()).append('\n');
@@ -116,7 +168,17 @@ final class CheckCommand {
     return text.toString();
   }
 
+  /** With two digits; a half goes to the even one, as in C. */
+  private static String percent(long part, long whole) {
+    return new BigDecimal(part * 100.0 / whole).setScale(2, RoundingMode.HALF_EVEN).toString();
+  }
+
   static String json(FileName name, CheckResult result) {
+    return json(name, result, 0, 0);
+  }
+
+  private static String json(
+      FileName name, CheckResult result, long corruptionsFixed, long leaksFixed) {
     Dict dict =
         new Dict()
             .put("filename", name.typed())
@@ -125,6 +187,8 @@ final class CheckCommand {
     putIfSet(dict, "image-end-offset", result.imageEndOffset());
     putIfSet(dict, "corruptions", result.corruptions());
     putIfSet(dict, "leaks", result.leaks());
+    putIfSet(dict, "corruptions-fixed", corruptionsFixed);
+    putIfSet(dict, "leaks-fixed", leaksFixed);
     putIfSet(dict, "total-clusters", result.totalClusters());
     if (result.totalClusters() > 0) {
       putIfSet(dict, "allocated-clusters", result.allocatedClusters());

@@ -13,6 +13,7 @@ final class Findings {
   private long corruptions;
   private long leaks;
   private long errors;
+  private long fixed;
 
   /** Adds something that endangers data. */
   void corruption(String format, Object... arguments) {
@@ -30,6 +31,41 @@ final class Findings {
   void error(String format, Object... arguments) {
     errors++;
     line(format, arguments);
+  }
+
+  /**
+   * Adds a flag that is wrong, or was until now.
+   *
+   * @param format without the word that says which
+   */
+  @SuppressWarnings("AnnotateFormatMethod")
+  void flag(boolean fixed, String format, Object... arguments) {
+    if (fixed) {
+      fixed("Repairing " + format, arguments);
+    } else {
+      corruption("ERROR " + format, arguments);
+    }
+  }
+
+  /** Adds something that endangered data and has been set right. */
+  void fixed(String format, Object... arguments) {
+    fixed++;
+    line(format, arguments);
+  }
+
+  /** Adds a line that counts nothing. */
+  void note(String format, Object... arguments) {
+    line(format, arguments);
+  }
+
+  /** Forgets everything but what another collection holds. */
+  void replaceBy(Findings other) {
+    lines.clear();
+    lines.addAll(other.lines);
+    corruptions = other.corruptions;
+    leaks = other.leaks;
+    errors = other.errors;
+    fixed = other.fixed;
   }
 
   // Formatted only while lines are kept: a bad image has millions of findings.
@@ -55,6 +91,11 @@ final class Findings {
 
   long errors() {
     return errors;
+  }
+
+  /** What endangered data until it was set right; not in {@link #corruptions}. */
+  long fixed() {
+    return fixed;
   }
 
   List<String> lines() {

@@ -35,6 +35,15 @@ final class InflatedClusters {
   /** By L2 entry, the one used longest ago first. Its own monitor guards it. */
   private final Map<Long, CompletableFuture<ByteBuffer>> kept;
 
+  /** A compressed cluster that cannot be inflated. */
+  static final class BadClusterException extends IOException {
+    private static final long serialVersionUID = 1L;
+
+    private BadClusterException(String message, IOException cause) {
+      super(message, cause);
+    }
+  }
+
   InflatedClusters(Storage storage, Geometry geometry, ClusterCodec codec) {
     this.storage = storage;
     this.geometry = geometry;
@@ -184,7 +193,7 @@ final class InflatedClusters {
       try {
         codec.decode(encoded.flip(), cluster);
       } catch (IOException e) {
-        throw new IOException(
+        throw new BadClusterException(
             "%s: compressed cluster at host offset 0x%x, guest offset 0x%x: %s"
                 .formatted(
                     storage.name(), geometry.compressedOffset(entry), guestOffset, e.getMessage()),

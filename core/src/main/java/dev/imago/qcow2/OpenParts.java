@@ -1,9 +1,13 @@
 package dev.imago.qcow2;
 
+import dev.imago.image.CheckResult;
 import dev.imago.image.CorruptImageException;
 import dev.imago.image.Image;
 import dev.imago.image.ImageFormatException;
+import dev.imago.image.Progress;
 import dev.imago.image.ReferenceOpener;
+import dev.imago.image.RepairMode;
+import dev.imago.image.RepairResult;
 import dev.imago.image.UnsupportedFeatureException;
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.Header;
@@ -122,6 +126,36 @@ record OpenParts(
     return new Disk(size, entry.l1TableOffset(), store.l1(entry));
   }
 
+  /**
+   * Opens an image in the middle of its repair, whatever its feature bits say: without backing
+   * image, to be ended with {@link Qcow2Image#end}. The storage stays open.
+   */
+  static Qcow2Image openForRepair(Storage storage) throws IOException {
+    HeaderCluster cluster = readHeader(storage);
+    Header header = cluster.header();
+    PointerTable l1 =
+        new PointerTable(
+            "L1 table",
+            Words.read(storage, header.l1TableOffset(), (int) header.l1Size()),
+            header.l1TableOffset());
+    PointerTable reftable = readReftable(storage, header);
+    MetadataMap map = new MetadataMap(header.clusterBits());
+    fill(map, storage, header, l1, reftable);
+    Qcow2OpenOptions options = Qcow2OpenOptions.defaults().withWritable(true);
+    return new Qcow2Image(
+        new OpenParts(
+            storage,
+            storage,
+            null,
+            cluster,
+            header.size(),
+            l1,
+            reftable,
+            map,
+            options,
+            Events.NONE));
+  }
+
   static HeaderCluster readHeader(Storage storage) throws IOException {
     ByteBuffer first = start(storage, HeaderCluster.PROBE_BYTES);
     int clusterSize = HeaderCluster.clusterSize(first, storage.name());
@@ -149,7 +183,17 @@ record OpenParts(
     if (!header.dirty()) {
       return cluster;
     }
-    RefcountRebuild.run(storage);
+    RepairResult repaired = Qcow2Repair.run(storage, RepairMode.ALL, Progress.NONE);
+    CheckResult left = repaired.left();
+    if (left.corruptions() + left.checkErrors() > 0) {
+      throw new CorruptImageException(
+          storage.name(),
+          -1,
+          "metadata",
+          "the dirty bit is set, but more is wrong than can be repaired: "
+              + (left.findings().isEmpty() ? repaired.lines() : left.findings()).getFirst(),
+          "open the image read-only to save its data");
+    }
     return HeaderReader.read(storage);
   }
 

@@ -7,6 +7,8 @@ import dev.imago.image.ImageFormatException;
 import dev.imago.image.Progress;
 import dev.imago.image.ReferenceOpener;
 import dev.imago.image.Snapshot;
+import dev.imago.image.RepairMode;
+import dev.imago.image.RepairResult;
 import dev.imago.image.SyncMode;
 import dev.imago.image.UnsupportedFeatureException;
 import dev.imago.qcow2.ondisk.Header;
@@ -29,8 +31,9 @@ public final class Qcow2 {
   /**
    * Opens an image.
    *
-   * <p>An image whose dirty bit is set is opened for reading as it is; for writing, its refcounts
-   * are rebuilt first. One whose corrupt bit is set is opened for reading only.
+   * <p>An image whose dirty bit is set is opened for reading as it is; for writing, it is repaired
+   * first as {@link #repair} does with {@link RepairMode#ALL}, and refused if something is left
+   * then. One whose corrupt bit is set is opened for reading only.
    *
    * @param storage belongs to the image from now on, which closes it; it is closed too if opening
    *     fails
@@ -89,6 +92,19 @@ public final class Qcow2 {
    */
   public static CheckResult check(Storage storage, Progress progress) throws IOException {
     return Qcow2Checker.check(storage, progress);
+  }
+
+  /**
+   * Checks an image, sets right what can be set right, and checks again. If nothing is wrong then,
+   * the dirty and the corrupt bit are cleared. A failure leaves the image no worse than it was.
+   *
+   * @param storage writable; nobody else may have the image open
+   * @throws ImageFormatException if the header is too bad for a check
+   * @throws UnsupportedFeatureException if the image needs what is not known here
+   */
+  public static RepairResult repair(Storage storage, RepairMode mode, Progress progress)
+      throws IOException {
+    return Qcow2Repair.run(storage, mode, progress);
   }
 
   /**

@@ -5,12 +5,11 @@ import dev.imago.image.Progress;
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.Header;
 import dev.imago.qcow2.ondisk.HeaderCluster;
-import dev.imago.qcow2.ondisk.RefcountBlock;
 import dev.imago.storage.Storage;
 import java.io.IOException;
-import java.nio.ByteBuffer;
 import java.util.Arrays;
 import java.util.HashSet;
+import java.util.List;
 import java.util.Set;
 
 /**
@@ -20,27 +19,48 @@ import java.util.Set;
  * <p>Spec: qcow2 digest, section 14.
  */
 final class Qcow2Checker {
-  private static final long REFTABLE_RESERVED = 0x1ff;
-  private static final long[] FOUR_COUNTS = fourCounts();
-
+  private final Storage storage;
+  private final HeaderCluster cluster;
   private final Header header;
   private final Geometry g;
   private final TableReader reader;
-  private final Findings findings = new Findings();
+  private final Findings findings;
   private final ReferenceWalk walk;
   private final ReferenceCounts counts;
   private final Ticker ticker;
   private long[] reftable = new long[0];
   private long highestCluster = -1;
   private Set<Long> overlaps = Set.of();
+  private boolean needsRebuild;
+  private boolean countable = true;
+  private long structureCorruptions;
 
-  private Qcow2Checker(Storage storage, TableReader reader, long fileSize, Progress progress)
+  /** Numbers of the clusters that the refcount table and its blocks were counted for. */
+  private long[] structures = new long[16];
+
+  private int structureCount;
+
+  /**
+   * A check to come.
+   *
+   * @param lenient whether snapshots' extra data may be longer than allowed
+   * @throws dev.imago.image.ImageFormatException if the header is too bad for a check
+   */
+  Qcow2Checker(
+      Storage storage,
+      TableReader reader,
+      long fileSize,
+      Findings findings,
+      boolean lenient,
+      Progress progress)
       throws IOException {
-    HeaderCluster cluster = HeaderReader.readForCheck(storage);
+    this.storage = storage;
+    this.cluster = HeaderReader.readForCheck(storage);
     this.header = cluster.header();
     this.g = header.geometry();
     this.reader = reader;
-    this.walk = new ReferenceWalk(storage, cluster, fileSize, reader, findings);
+    this.findings = findings;
+    this.walk = new ReferenceWalk(storage, cluster, fileSize, reader, findings, lenient);
     this.counts = walk.counts();
     this.ticker = new Ticker(progress);
   }
@@ -70,27 +90,115 @@ final class Qcow2Checker {
   static CheckResult check(Storage storage, Progress progress) throws IOException {
     long fileSize = storage.size();
     try (TableReader reader = new TableReader(storage, fileSize)) {
-      return new Qcow2Checker(storage, reader, fileSize, progress).run();
+      return new Qcow2Checker(storage, reader, fileSize, new Findings(), false, progress).run();
     }
   }
 
   private CheckResult run() throws IOException {
-    try {
-      ticker.total = Math.max(1, header.l1Size() * 2);
-      walk.run(ticker::tick);
-      countRefcountStructures();
-      overlaps = walk.overlaps();
-      compareAll();
-      for (long number : overlaps.stream().sorted().toList()) {
-        findings.corruption(
-            "ERROR cluster %d holds metadata, but something else refers to it too", number);
-      }
+    count();
+    if (countable) {
+      compare(true);
       if (!walk.allFlagged() || findings.any()) {
         checkCopiedFlags();
       }
+    }
+    return result();
+  }
+
+  /**
+   * Counts all references.
+   *
+   * @return false, after a finding, if there are too many to be counted
+   */
+  boolean count() throws IOException {
+    try {
+      ticker.total = Math.max(1, header.l1Size() * 2);
+      walk.run(ticker::tick);
+      long before = findings.corruptions();
+      countRefcountStructures();
+      structureCorruptions = findings.corruptions() - before;
+      overlaps = walk.overlaps();
     } catch (ReferenceCounts.TooScatteredException e) {
       findings.error("ERROR %s", e.problem());
+      countable = false;
     }
+    return countable;
+  }
+
+  /**
+   * Compares what was counted with what is stored.
+   *
+   * @param takeStored whether {@link #counts} is to hold the stored counts afterwards, not ours
+   */
+  void compare(boolean takeStored) throws IOException {
+    Set<Long> agreed = new HashSet<>(overlaps);
+    CountComparison comparison =
+        comparison(
+            new CountComparison.Judge() {
+              @Override
+              public void differs(long number, long stored, int counted) throws IOException {
+                agreed.remove(number);
+                found(number, stored, counted);
+                if (takeStored && counted != 0) {
+                  counts.set(number, clamp(stored));
+                }
+              }
+
+              @Override
+              public void unreadable(long first, long last) {
+                needsRebuild = true;
+                findings.error("Can't get refcounts for clusters %d to %d", first, last);
+              }
+
+              @Override
+              public void tick() {
+                ticker.tick();
+              }
+            });
+    try {
+      comparison.run();
+      highestCluster = comparison.highestCluster();
+      for (long number : takeStored ? agreed.stream().sorted().toList() : List.<Long>of()) {
+        findings.corruption(
+            "ERROR cluster %d holds metadata, but something else refers to it too", number);
+      }
+    } catch (ReferenceCounts.TooScatteredException e) {
+      findings.error("ERROR %s", e.problem());
+      countable = false;
+    }
+  }
+
+  /** Lays the stored counts beside {@link #counts} once more. */
+  CountComparison comparison(CountComparison.Judge judge) {
+    return new CountComparison(g, reader, reftable, counts, walk.clusters(), judge);
+  }
+
+  private void found(long number, long stored, int counted) {
+    boolean overflow = Long.compareUnsigned(counted, g.maxRefcount()) > 0;
+    if (overflow) {
+      findings.corruption("ERROR: overflow cluster offset=0x%x", g.clusterOffset(number));
+    }
+    if (Long.compareUnsigned(stored, counted) > 0) {
+      findings.leak(
+          "Leaked cluster %d refcount=%s reference=%d",
+          number, Long.toUnsignedString(stored), counted);
+    } else if (!overflow || stored != g.maxRefcount()) {
+      needsRebuild |= stored == 0;
+      findings.corruption("ERROR cluster %d refcount=%d reference=%d", number, stored, counted);
+    }
+  }
+
+  private static int clamp(long unsigned) {
+    return unsigned < 0 || unsigned > Integer.MAX_VALUE ? Integer.MAX_VALUE : (int) unsigned;
+  }
+
+  private void checkCopiedFlags() throws IOException {
+    new CopiedCheck(storage, header, reader, counts, findings, overlaps, false)
+        .run(walk.l2Tables(), ticker::tick);
+  }
+
+  /** All that was found, and the numbers that go with it. */
+  CheckResult result() {
     ticker.end();
     return new CheckResult(
         findings.corruptions(),
@@ -104,228 +212,108 @@ final class Qcow2Checker {
         findings.lines());
   }
 
+  /** The header as it was when the check began. */
+  HeaderCluster cluster() {
+    return cluster;
+  }
+
+  /** The way through all references. */
+  ReferenceWalk walk() {
+    return walk;
+  }
+
+  /** The refcount table; entries that lead out of the file are 0. */
+  long[] reftable() {
+    return reftable;
+  }
+
+  /**
+   * Whether single counts cannot be set right: blocks are bad, or a used cluster counts as free.
+   */
+  boolean needsRebuild() {
+    return needsRebuild;
+  }
+
+  /** Whether there is a refcount block for each of these clusters. */
+  boolean hasBlocks(long first, long clusters) {
+    for (long i = g.reftableIndex(first); i <= g.reftableIndex(first + clusters - 1); i++) {
+      if (i >= reftable.length || reftable[(int) i] == 0) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  /** Findings that concern the refcount table and its entries. */
+  long structureCorruptions() {
+    return structureCorruptions;
+  }
+
+  /** Takes the refcount table and its blocks out of the counts, and says so. */
+  void forgetRefcountStructures() throws IOException {
+    Arrays.sort(structures, 0, structureCount);
+    for (int i = 0; i < structureCount; ) {
+      long number = structures[i];
+      int times = 0;
+      for (; i < structureCount && structures[i] == number; i++) {
+        times++;
+      }
+      int counted = counts.get(number);
+      findings.note(
+          "Repairing cluster %d refcount=%d reference=%d", number, counted, counted - times);
+      counts.set(number, counted - times);
+    }
+  }
+
+  private void structure(long number) {
+    if (structureCount == structures.length) {
+      structures = Arrays.copyOf(structures, structureCount * 2);
+    }
+    structures[structureCount++] = number;
+  }
+
+  /** Clusters that hold one structure, and to which something else refers as well. */
+  Set<Long> overlaps() {
+    return overlaps;
+  }
+
   private void countRefcountStructures() throws IOException {
     long bytes = g.clusterOffset(header.refcountTableClusters());
     if (!walk.owned("the refcount table", header.refcountTableOffset(), bytes)) {
+      needsRebuild = true;
       return;
+    }
+    for (long i = 0; i < header.refcountTableClusters(); i++) {
+      structure(g.clusterIndex(header.refcountTableOffset()) + i);
     }
     reftable = new long[(int) (bytes / Geometry.ENTRY_BYTES)];
     reader.words(
         header.refcountTableOffset(), reftable.length, (i, word) -> reftable[(int) i] = word);
     for (int i = 0; i < reftable.length; i++) {
-      long hostOffset = reftable[i] & ~REFTABLE_RESERVED;
+      long hostOffset = reftable[i] & ~CountComparison.RESERVED;
       if (reftable[i] == 0) {
         continue;
       }
-      if ((reftable[i] & REFTABLE_RESERVED) != 0) {
+      if ((reftable[i] & CountComparison.RESERVED) != 0) {
+        needsRebuild = true;
         findings.corruption("ERROR refcount table entry %d has reserved bits set", i);
       } else if (g.inCluster(hostOffset) != 0) {
+        needsRebuild = true;
         findings.corruption(
             "ERROR refcount block %d is not cluster aligned; refcount table entry corrupted", i);
       } else if (hostOffset < 0 || g.clusterIndex(hostOffset) >= walk.clusters()) {
+        needsRebuild = true;
         findings.corruption("ERROR refcount block %d is outside image", i);
         reftable[i] = 0;
       } else {
         counts.add(g.clusterIndex(hostOffset), 1);
+        structure(g.clusterIndex(hostOffset));
         int references = counts.get(g.clusterIndex(hostOffset));
         if (references != 1) {
+          needsRebuild = true;
           findings.corruption("ERROR refcount block %d refcount=%d", i, references);
         }
       }
     }
-  }
-
-  /** Compares all stored counts with ours; afterwards {@link #counts} holds the stored ones. */
-  private void compareAll() throws IOException {
-    long clusters = walk.clusters();
-    Set<Long> twice = repeatedBlocks();
-    Set<Long> seen = new HashSet<>();
-    long blocks = Math.min(reftable.length, g.reftableIndex(clusters - 1) + 1);
-    for (int i = 0; i < blocks; i++) {
-      long first = g.firstClusterOfBlock(i);
-      long end = Math.min(first + g.refcountsPerBlock(), clusters);
-      long hostOffset = reftable[i] & ~REFTABLE_RESERVED;
-      if (hostOffset == 0 || reader.isHole(hostOffset, g.clusterSize())) {
-        compareWithZero(first, end);
-      } else if (g.inCluster(hostOffset) != 0) {
-        findings.error("Can't get refcounts for clusters %d to %d", first, end - 1);
-      } else {
-        ByteBuffer block = reader.read(hostOffset, g.clusterSize());
-        boolean again = twice.contains(hostOffset) && !seen.add(hostOffset);
-        compare(block, first, end, again);
-      }
-      ticker.tick();
-    }
-    compareWithZero(g.firstClusterOfBlock(blocks), clusters);
-  }
-
-  /** Blocks to which several table entries lead. */
-  private Set<Long> repeatedBlocks() {
-    long[] sorted = reftable.clone();
-    Arrays.sort(sorted);
-    Set<Long> repeated = new HashSet<>();
-    for (int i = 1; i < sorted.length; i++) {
-      if (sorted[i] != 0 && sorted[i] == sorted[i - 1]) {
-        repeated.add(sorted[i] & ~REFTABLE_RESERVED);
-      }
-    }
-    return repeated;
-  }
-
-  private void compareWithZero(long first, long end) throws IOException {
-    for (long at = nextChunk(first); at >= 0 && at < end; at = nextChunk(chunkEnd(at))) {
-      for (long number = at; number < Math.min(end, chunkEnd(at)); number++) {
-        compare(number, 0);
-      }
-    }
-  }
-
-  /**
-   * Compares with a block's counts.
-   *
-   * @param again whether another table entry led to this block: its leaks are not told again
-   */
-  private void compare(ByteBuffer block, long first, long end, boolean again) throws IOException {
-    for (long at = again ? nextChunk(first) : first; at >= 0 && at < end; ) {
-      long stop = Math.min(end, chunkEnd(at));
-      if (again || !counts.chunkIsEmpty(at) || !allZero(block, at - first, stop - first)) {
-        if (!sameChunk(block, (int) (at - first), at, stop)) {
-          for (long number = at; number < stop; number++) {
-            compare(number, RefcountBlock.get(block, (int) (number - first), g.refcountOrder()));
-          }
-        }
-      }
-      at = again ? nextChunk(stop) : stop;
-    }
-  }
-
-  /** Whether a whole chunk is as it should be, found out in the quick way for 16-bit counts. */
-  private boolean sameChunk(ByteBuffer block, int from, long first, long end) {
-    byte[] chunk = counts.narrowChunk(first);
-    if (chunk == null || g.refcountOrder() != 4 || end - first != ReferenceCounts.CHUNK) {
-      return false;
-    }
-    for (int i = 0; i < chunk.length; i++) {
-      if (block.getLong(from * 2 + i * 8) != FOUR_COUNTS[chunk[i] & 0xff]) {
-        return false;
-      }
-    }
-    for (int i = ReferenceCounts.CHUNK - 1; i >= 0; i--) {
-      if ((chunk[i >>> 2] >>> (i & 3) * 2 & 3) != 0) {
-        highestCluster = Math.max(highestCluster, first + i);
-        return true;
-      }
-    }
-    return true;
-  }
-
-  /** The word of four 16-bit counts for each byte of four 2-bit counts. */
-  private static long[] fourCounts() {
-    long[] words = new long[256];
-    for (int i = 0; i < words.length; i++) {
-      words[i] = (i & 3L) << 48 | (i >>> 2 & 3L) << 32 | (i >>> 4 & 3L) << 16 | i >>> 6;
-    }
-    return words;
-  }
-
-  private void compare(long number, long stored) throws IOException {
-    int counted = counts.get(number);
-    if (counted != 0 || stored != 0) {
-      highestCluster = Math.max(highestCluster, number);
-    }
-    if (stored != counted) {
-      differs(number, stored, counted);
-    }
-  }
-
-  private void differs(long number, long stored, int counted) throws IOException {
-    overlaps.remove(number);
-    boolean overflow = Long.compareUnsigned(counted, g.maxRefcount()) > 0;
-    if (overflow) {
-      findings.corruption("ERROR: overflow cluster offset=0x%x", g.clusterOffset(number));
-    }
-    if (Long.compareUnsigned(stored, counted) > 0) {
-      findings.leak(
-          "Leaked cluster %d refcount=%s reference=%d",
-          number, Long.toUnsignedString(stored), counted);
-    } else if (!overflow || stored != g.maxRefcount()) {
-      findings.corruption("ERROR cluster %d refcount=%d reference=%d", number, stored, counted);
-    }
-    if (counted != 0) {
-      boolean huge = stored < 0 || stored > Integer.MAX_VALUE;
-      counts.set(number, huge ? Integer.MAX_VALUE : (int) stored);
-    }
-  }
-
-  private boolean allZero(ByteBuffer block, long from, long to) {
-    int order = g.refcountOrder();
-    int at = (int) (from << order >>> 3);
-    int end = (int) ((to << order) + 7 >>> 3);
-    for (; at + 8 <= end; at += 8) {
-      if (block.getLong(at) != 0) {
-        return false;
-      }
-    }
-    for (; at < end; at++) {
-      if (block.get(at) != 0) {
-        return false;
-      }
-    }
-    return true;
-  }
-
-  private long nextChunk(long from) {
-    // A block of few counts may begin within a chunk.
-    return counts.chunkIsEmpty(from) ? counts.nextChunk(from) : from;
-  }
-
-  private static long chunkEnd(long number) {
-    return (number | ReferenceCounts.CHUNK - 1) + 1;
-  }
-
-  /** COPIED must say exactly that the stored count is 1, in the active tables. */
-  private void checkCopiedFlags() throws IOException {
-    reader.words(
-        header.l1TableOffset(),
-        header.l1Size(),
-        (index, word) -> {
-          long hostOffset = word & Geometry.OFFSET_MASK;
-          if (hostOffset != 0) {
-            int refcount = stored(hostOffset);
-            if ((refcount == 1) != ((word & Geometry.COPIED) != 0)) {
-              findings.corruption(
-                  "ERROR OFLAG_COPIED L2 cluster: l1_index=%d l1_entry=%x refcount=%d",
-                  index, word, refcount);
-            }
-          }
-        });
-    walk.l2Tables()
-        .forEach(
-            (hostOffset, times, active) -> {
-              if (active && !reader.isHole(hostOffset, g.clusterSize())) {
-                checkCopiedFlags(reader.read(hostOffset, g.clusterSize()));
-              }
-              ticker.tick();
-            });
-  }
-
-  private void checkCopiedFlags(ByteBuffer table) {
-    int width = g.l2EntryBytes();
-    for (int at = 0; at < table.limit(); at += width) {
-      long word = table.getLong(at);
-      if ((word & Geometry.COMPRESSED) != 0 || !L2Walk.allocated(word, g)) {
-        continue;
-      }
-      int refcount = g.externalData() ? 1 : stored(word & Geometry.OFFSET_MASK);
-      if ((refcount == 1) != ((word & Geometry.COPIED) != 0)) {
-        findings.corruption(
-            "ERROR OFLAG_COPIED data cluster: l2_entry=%x refcount=%d", word, refcount);
-      }
-    }
-  }
-
-  private int stored(long hostOffset) {
-    long number = g.clusterIndex(hostOffset);
-    return number < counts.clusters() ? counts.get(number) : 0;
   }
 }

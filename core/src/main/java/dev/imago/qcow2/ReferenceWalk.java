@@ -27,7 +27,8 @@ final class ReferenceWalk {
   /** Bits of a bitmap table entry that must be 0. */
   private static final long BITMAP_RESERVED = 0xff00_0000_0000_01feL;
 
-  private static final long MEMORY = 128L << 20;
+  /** Memory for counts in bytes, but for those of clusters that are in use. */
+  static final long MEMORY = 128L << 20;
 
   private final Storage storage;
   private final HeaderCluster cluster;
@@ -40,15 +41,29 @@ final class ReferenceWalk {
   private final TableSet l2Tables = new TableSet();
   private final List<Role> roles = new ArrayList<>();
   private final L2Walk l2Walk;
+  private final List<long[]> snapshotL1Tables = new ArrayList<>();
+  private final boolean lenient;
   private boolean unflagged;
+  private boolean incomplete;
 
   /** Clusters that belong to one structure, whose references are known. */
   record Role(String name, long firstCluster, long clusters) {}
 
+  /**
+   * A walk to come.
+   *
+   * @param lenient whether snapshots' extra data may be too long or too short
+   */
   ReferenceWalk(
-      Storage storage, HeaderCluster cluster, long fileSize, TableReader reader, Findings findings)
+      Storage storage,
+      HeaderCluster cluster,
+      long fileSize,
+      TableReader reader,
+      Findings findings,
+      boolean lenient)
       throws IOException {
     this.storage = storage;
+    this.lenient = lenient;
     this.cluster = cluster;
     this.header = cluster.header();
     this.g = header.geometry();
@@ -88,6 +103,16 @@ final class ReferenceWalk {
   /** Structures that nothing else may refer to. */
   List<Role> roles() {
     return roles;
+  }
+
+  /** Whether there are references that could not be found, so that counts cannot be judged. */
+  boolean incomplete() {
+    return incomplete;
+  }
+
+  /** Host offset and bytes of each L1 table that snapshots have; they may overlap. */
+  List<long[]> snapshotL1Tables() {
+    return snapshotL1Tables;
   }
 
   /** Statistics of the active L2 tables. */
@@ -188,14 +213,19 @@ final class ReferenceWalk {
     SharedRanges entries = new SharedRanges();
     SharedRanges clusters = new SharedRanges();
     long[] next = {header.snapshotsOffset(), 0};
+    SnapshotTable.Visitor visitor =
+        (entry, at) -> {
+          next[0] = at + entry.length();
+          snapshot(entry, next[1]++, entries, clusters);
+        };
     try {
-      SnapshotTable.read(
-          storage,
-          header,
-          (entry, at) -> {
-            next[0] = at + entry.length();
-            snapshot(entry, next[1]++, entries, clusters);
-          });
+      if (lenient) {
+        next[0] =
+            header.snapshotsOffset()
+                + SnapshotTable.readLeniently(storage, header, visitor, dropped -> {});
+      } else {
+        SnapshotTable.read(storage, header, visitor);
+      }
     } catch (ImageFormatException e) {
       findings.error("ERROR failed to read the snapshot table: entry %d: %s", next[1], e.problem());
     }
@@ -207,13 +237,15 @@ final class ReferenceWalk {
           roles.add(new Role("a snapshot's L1 table", first, g.clusterIndex(length)));
         });
     entries.forEach(
-        (start, length, times) ->
-            reader.words(start, length / 8, (index, word) -> l1Entry(word, times, false)));
+        (start, length, times) -> {
+          snapshotL1Tables.add(new long[] {start, length});
+          reader.words(start, length / 8, (index, word) -> l1Entry(word, times, false));
+        });
   }
 
   private void snapshot(
       SnapshotEntry entry, long number, SharedRanges entries, SharedRanges clusters) {
-    if (entry.incomplete(header.version())) {
+    if (!lenient && entry.incomplete(header.version())) {
       findings.corruption("ERROR snapshot table entry %d is incomplete", number);
     }
     if (g.inCluster(entry.l1TableOffset()) != 0 || entry.l1TableOffset() < 0) {
@@ -247,6 +279,7 @@ final class ReferenceWalk {
     try {
       directory = Qcow2Info.readBitmapDirectory(storage, cluster, extension);
     } catch (ImageException e) {
+      incomplete = true;
       findings.corruption("ERROR failed to read the bitmap directory: %s", e.problem());
       return;
     }

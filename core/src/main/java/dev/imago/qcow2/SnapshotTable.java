@@ -54,4 +54,50 @@ final class SnapshotTable {
     }
     return at - start;
   }
+
+  /** Told of what a lenient reader left out. */
+  interface Dropped {
+    void said(String what);
+  }
+
+  /**
+   * Shows all entries to {@code visitor}, with no more than the known extra data where there is
+   * more than is allowed; ends where the table would become too long.
+   *
+   * @return bytes of the table as it is, with padding
+   */
+  static long readLeniently(Storage storage, Header header, Visitor visitor, Dropped dropped)
+      throws IOException {
+    long start = header.snapshotsOffset();
+    long at = start;
+    ByteBuffer fixed = ByteBuffer.allocate(SnapshotEntry.FIXED_BYTES);
+    for (long i = 0; i < header.snapshotCount(); i++) {
+      storage.read(fixed.clear(), at);
+      long extra = SnapshotEntry.extraLength(fixed.flip());
+      long rest = SnapshotEntry.idAndNameLength(fixed);
+      long length = SnapshotEntry.FIXED_BYTES + extra + rest + 7 & -8;
+      if (at - start + length > SnapshotEntry.MAX_TABLE_BYTES) {
+        dropped.said(
+            "Discarding %d overhanging snapshots (snapshot table is too big)"
+                .formatted(header.snapshotCount() - i));
+        break;
+      }
+      int kept = (int) extra;
+      if (extra > SnapshotEntry.MAX_EXTRA_BYTES) {
+        dropped.said(
+            "Discarding too much extra metadata in snapshot table entry %d (%d > %d)"
+                .formatted(i, extra, SnapshotEntry.MAX_EXTRA_BYTES));
+        kept = SnapshotEntry.NEW_EXTRA_BYTES;
+      }
+      ByteBuffer entry = ByteBuffer.allocate(SnapshotEntry.FIXED_BYTES + kept + (int) rest);
+      entry.limit(SnapshotEntry.FIXED_BYTES + kept);
+      storage.read(entry, at);
+      entry.limit(entry.capacity());
+      storage.read(entry, at + SnapshotEntry.FIXED_BYTES + extra);
+      SnapshotEntry.setExtraLength(entry, kept);
+      visitor.entry(SnapshotEntry.parse(entry.flip(), at, storage.name()), at);
+      at += length;
+    }
+    return at - start;
+  }
 }

@@ -31,8 +31,13 @@ public record SnapshotEntry(
   /** Length without extra data, ID and name, in bytes. */
   public static final int FIXED_BYTES = 40;
 
+  private static final int AT_EXTRA_LENGTH = 36;
+
   /** Most extra data of an entry, in bytes. */
   public static final int MAX_EXTRA_BYTES = 1024;
+
+  /** Extra data of a new entry, in bytes: all fields that are known. */
+  public static final int NEW_EXTRA_BYTES = 24;
 
   /** Longest snapshot table, in bytes. */
   public static final long MAX_TABLE_BYTES = 64 << 20;
@@ -67,7 +72,7 @@ public record SnapshotEntry(
       in.position(start);
       throw new ImageFormatException(
           image,
-          at + 36,
+          at + AT_EXTRA_LENGTH,
           "snapshot extra data size",
           "%d; at most %d".formatted(extraLength, MAX_EXTRA_BYTES));
     }
@@ -83,6 +88,34 @@ public record SnapshotEntry(
     in.position(in.position() + Math.min(padding, in.remaining()));
     return new SnapshotEntry(
         l1TableOffset, l1Size, seconds, nanoseconds, vmClock, vmStateSize32, extra, id, name);
+  }
+
+  /** The length of the extra data, unsigned, of the entry that begins {@code in}. */
+  public static long extraLength(ByteBuffer in) {
+    return Integer.toUnsignedLong(in.getInt(AT_EXTRA_LENGTH));
+  }
+
+  /** The length of ID and name together of the entry that begins {@code in}. */
+  public static int idAndNameLength(ByteBuffer in) {
+    return Short.toUnsignedInt(in.getShort(12)) + Short.toUnsignedInt(in.getShort(14));
+  }
+
+  /** Sets the length of the extra data of the entry that begins {@code out}. */
+  public static void setExtraLength(ByteBuffer out, int length) {
+    out.putInt(AT_EXTRA_LENGTH, length);
+  }
+
+  /**
+   * This entry with all known extra data, for a disk of this size if it does not say. Unknown
+   * fields behind are kept.
+   */
+  public SnapshotEntry completed(long size) {
+    if (extra.size() >= NEW_EXTRA_BYTES) {
+      return this;
+    }
+    Bytes whole = newExtra(vmStateSize(), diskSize(size), instructionCount());
+    return new SnapshotEntry(
+        l1TableOffset, l1Size, seconds, nanoseconds, vmClock, vmStateSize32, whole, rawId, rawName);
   }
 
   /**

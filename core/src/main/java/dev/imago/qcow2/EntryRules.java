@@ -1,0 +1,60 @@
+package dev.imago.qcow2;
+
+import dev.imago.qcow2.ondisk.Geometry;
+import java.nio.ByteBuffer;
+
+/**
+ * Which L1 and L2 entries can be set right without losing anything: bits that no reader looks at
+ * are cleared, and a cluster that reads as zero loses a place that it cannot have.
+ *
+ * <p>Spec: qcow2 digest, sections 6.1, 6.2 and 14.
+ */
+final class EntryRules {
+  /** So few wrong entries say nothing about their table. */
+  private static final int FEW = 8;
+
+  private EntryRules() {}
+
+  /** An L1 entry as it should be. */
+  static long repairedL1(long word) {
+    return word & ~Geometry.L1_RESERVED;
+  }
+
+  /** The first word of an L2 entry as it should be; what cannot be known stays as it is. */
+  static long repairedL2(long word, Geometry g) {
+    if ((word & Geometry.COMPRESSED) != 0) {
+      return word & ~Geometry.COPIED;
+    }
+    long right = word & ~Geometry.L2_RESERVED;
+    boolean zero = !g.extendedL2() && (right & Geometry.READS_AS_ZERO) != 0;
+    if (zero && g.version() < 3) {
+      right &= ~Geometry.READS_AS_ZERO;
+    } else if (zero && g.inCluster(right & Geometry.OFFSET_MASK) != 0) {
+      right = Geometry.READS_AS_ZERO;
+    }
+    return right;
+  }
+
+  /**
+   * Whether a cluster can be an L2 table. One in which many entries break the specification is
+   * something else, perhaps a guest's data, and must not be changed.
+   */
+  static boolean looksLikeL2Table(ByteBuffer table, Geometry g) {
+    int width = g.l2EntryBytes();
+    int used = 0;
+    int wrong = 0;
+    for (int at = 0; at < table.limit(); at += width) {
+      long word = table.getLong(at);
+      if (word == 0) {
+        continue;
+      }
+      used++;
+      boolean compressed = (word & Geometry.COMPRESSED) != 0;
+      boolean unaligned = !compressed && g.inCluster(word & Geometry.OFFSET_MASK) != 0;
+      if (unaligned || repairedL2(word, g) != word) {
+        wrong++;
+      }
+    }
+    return wrong <= FEW || wrong <= used / 4;
+  }
+}
