@@ -14,6 +14,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Copies what guests see in one or more images into another one, holes left out. Immutable: each
@@ -36,6 +37,7 @@ public final class Convert {
   private SyncMode sync = SyncMode.FULL;
   private References references = References.deny();
   private Progress progress = Progress.NONE;
+  private @Nullable Salvage salvage;
 
   private Convert(List<Image> sources) {
     this.sources = sources;
@@ -60,6 +62,7 @@ public final class Convert {
     copy.sync = sync;
     copy.references = references;
     copy.progress = progress;
+    copy.salvage = salvage;
     return copy;
   }
 
@@ -166,6 +169,16 @@ public final class Convert {
     return copy;
   }
 
+  /**
+   * Reads around damage: what cannot be read becomes zeroes in the target, sector by sector, and is
+   * noted in {@code salvage}. Sources that are marked as corrupt can be read as any other.
+   */
+  public Convert salvage(Salvage salvage) {
+    Convert copy = copy();
+    copy.salvage = Objects.requireNonNull(salvage);
+    return copy;
+  }
+
   /** Told of the bytes of the sources that are done. */
   public Convert progress(Progress progress) {
     Convert copy = copy();
@@ -261,13 +274,14 @@ public final class Convert {
     int chunk = Math.max(CHUNK, Math.max(target.clusterSize(), Integer.highestOneBit(sparseSize)));
     boolean allocateAll = sparseSize == 0;
     var plan =
-        new CopyPlan(sources, keepBacking, zero && !allocateAll, allocateAll, chunk, progress);
+        new CopyPlan(
+            sources, keepBacking, zero && !allocateAll, allocateAll, chunk, progress, salvage);
     if (plan.total() > target.size()) {
       throw new IllegalArgumentException(
           "%s has %d bytes, the sources have %d"
               .formatted(target.name(), target.size(), plan.total()));
     }
-    var writer = new CopyWriter(target, zero, sparseSize, compressed, inOrder);
+    var writer = new CopyWriter(target, zero, sparseSize, compressed, inOrder, salvage);
     var turns = new Turns(inOrder);
     plan.finished(0);
     Workers.run("imago-convert", threads(), workers -> work(workers, plan, writer, turns, chunk));

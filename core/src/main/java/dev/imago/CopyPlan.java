@@ -25,6 +25,7 @@ final class CopyPlan {
   private final boolean zeroesAsData;
   private final int chunk;
   private final Progress progress;
+  private final @Nullable Salvage salvage;
   private final long total;
 
   private int source;
@@ -74,6 +75,8 @@ final class CopyPlan {
    * @param skipZeroes whether zeroes need no work
    * @param zeroesAsData whether known zeroes are to be copied as if they were data
    * @param chunk a power of two, not below the target's cluster size
+   * @param salvage takes what the sources cannot tell, so that it counts as zeroes; null if that
+   *     ends the copy
    */
   CopyPlan(
       List<Image> sources,
@@ -81,13 +84,15 @@ final class CopyPlan {
       boolean skipZeroes,
       boolean zeroesAsData,
       int chunk,
-      Progress progress) {
+      Progress progress,
+      @Nullable Salvage salvage) {
     this.sources = sources;
     this.topLayerOnly = topLayerOnly;
     this.skipZeroes = skipZeroes;
     this.zeroesAsData = zeroesAsData;
     this.chunk = chunk;
     this.progress = progress;
+    this.salvage = salvage;
     this.total = sources.stream().mapToLong(Image::size).reduce(0, Math::addExact);
   }
 
@@ -169,10 +174,22 @@ final class CopyPlan {
       try {
         current = look(image, at, image.size() - at);
       } catch (IOException e) {
-        throw new ConvertException(false, next, e);
+        if (salvage == null) {
+          throw new ConvertException(false, next, e);
+        }
+        current = unknown(image, at, e, salvage);
       }
     }
     return current;
+  }
+
+  /** What follows, up to the end of the cluster, is a hole that nobody knows anything of. */
+  private Piece unknown(Image image, long at, IOException why, Salvage lost) {
+    int unit = Math.max(512, image.clusterSize());
+    long end = (at / unit + 1) * unit;
+    long length = Math.min(end, image.size()) - at;
+    lost.lost(next, length, why);
+    return new Piece(Kind.ZERO, image, at, next, length);
   }
 
   private Piece look(Image image, long at, long length) throws IOException {

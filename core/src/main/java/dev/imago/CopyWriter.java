@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /** Brings batches of a copy into the target. Used by many threads, each of which has its jobs. */
 final class CopyWriter {
@@ -22,6 +23,7 @@ final class CopyWriter {
   private final int cluster;
   private final int unit;
   private final int shortest;
+  private final @Nullable Salvage salvage;
 
   /**
    * Takes note of what is known of the target.
@@ -31,9 +33,16 @@ final class CopyWriter {
    * @param compressed whether data is compressed
    * @param inOrder whether {@link Job#place} alone decides where the target keeps anything; for new
    *     targets
+   * @param salvage takes what cannot be read; null if that ends the copy
    */
   CopyWriter(
-      Image target, boolean targetIsZero, int sparseSize, boolean compressed, boolean inOrder) {
+      Image target,
+      boolean targetIsZero,
+      int sparseSize,
+      boolean compressed,
+      boolean inOrder,
+      @Nullable Salvage salvage) {
+    this.salvage = salvage;
     this.target = target;
     this.targetIsZero = targetIsZero;
     this.compressed = compressed;
@@ -131,7 +140,10 @@ final class CopyWriter {
       try {
         piece.source().read(buffer.clear().slice(from, (int) piece.length()), piece.sourceOffset());
       } catch (IOException e) {
-        throw new ConvertException(false, piece.targetOffset(), e);
+        if (salvage == null) {
+          throw new ConvertException(false, piece.targetOffset(), e);
+        }
+        salvage.read(piece, buffer.clear().slice(from, (int) piece.length()));
       }
     }
 

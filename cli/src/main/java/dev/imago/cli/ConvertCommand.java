@@ -5,6 +5,7 @@ import dev.imago.ConvertException;
 import dev.imago.CreateOptions;
 import dev.imago.Images;
 import dev.imago.OpenOptions;
+import dev.imago.Salvage;
 import dev.imago.image.Image;
 import dev.imago.image.References;
 import java.io.IOException;
@@ -72,6 +73,7 @@ final class ConvertCommand {
   private boolean quiet;
   private boolean forceShare;
   private boolean targetIsZero;
+  private @Nullable Salvage salvage;
   private ProgressOutput.Style style = ProgressOutput.Style.NONE;
 
   private ConvertCommand(Terminal terminal) {
@@ -118,6 +120,7 @@ final class ConvertCommand {
       case "p" -> style = ProgressOutput.Style.HUMAN;
       case "q" -> quiet = true;
       case "force-share" -> forceShare = true;
+      case "salvage" -> salvage = new Salvage();
       case "target-is-zero" -> targetIsZero = true;
       case "deterministic" -> deterministic = true;
       case "compression-level" -> compressionLevel = level(value);
@@ -182,6 +185,9 @@ final class ConvertCommand {
     if (offload && sparseAsked) {
       throw new Failure("Cannot enable copy offloading when -S is used");
     }
+    if (offload && salvage != null) {
+      throw new Failure("Cannot use copy offloading in salvaging mode");
+    }
     if (existing && !list.isEmpty()) {
       throw new Failure("-o has no effect when skipping image creation");
     }
@@ -210,6 +216,7 @@ final class ConvertCommand {
       }
       copy(sources, names.getLast(), progress);
       progress.end();
+      tellHoles();
       done = true;
     } finally {
       if (!done) {
@@ -239,6 +246,18 @@ final class ConvertCommand {
     sources.add(Opening.image(name, sourceOptions().snapshot(id)));
   }
 
+  /** What could not be read. */
+  private void tellHoles() {
+    if (salvage == null || quiet) {
+      return;
+    }
+    for (Salvage.Hole hole : salvage.holes()) {
+      terminal.error(
+          "warning: error while reading offset %d, %d bytes: %s"
+              .formatted(hole.guestOffset(), hole.length(), hole.why()));
+    }
+  }
+
   private void copy(List<Image> sources, FileName target, ProgressOutput progress)
       throws Exception {
     long size = 0;
@@ -262,6 +281,9 @@ final class ConvertCommand {
             .progress(progress);
     if (parallelism > 0) {
       convert = convert.parallelism(parallelism);
+    }
+    if (salvage != null) {
+      convert = convert.salvage(salvage);
     }
     if (parameters != null) {
       create(convert, target, parameters);

@@ -174,7 +174,7 @@ final class Separation {
       }
       findings.note(
           "ERROR cluster %d: %s guest offset 0x%x could not be copied: %s",
-          number, what, guestOffset, e.getMessage());
+          number, what, guestOffset, String.valueOf(e.getMessage()));
     }
   }
 }

@@ -50,18 +50,20 @@ class RepairRandomTest {
   void whatQemuRepairsWeRepairToo() throws Exception {
     int clean = 0;
     int ours = 0;
+    List<String> failures = new ArrayList<>();
     for (long seed = FIRST_SEED; seed < FIRST_SEED + ROUNDS; seed++) {
       try {
         int found = round(seed);
         clean += found & 1;
         ours += found >> 1;
       } catch (AssertionError | IOException | RuntimeException e) {
-        throw new AssertionError("seed %d: %s".formatted(seed, e), e);
+        failures.add("seed %d: %s".formatted(seed, e));
       }
     }
     System.out.printf(
         "%d damaged images from seed %d on: QEMU makes %d of them whole, we %d%n",
         ROUNDS, FIRST_SEED, clean, ours);
+    assertThat(failures).isEmpty();
     assertThat(clean).isGreaterThan(ROUNDS / 4);
   }
 
@@ -80,11 +82,15 @@ class RepairRandomTest {
     boolean weDid = repair(image);
 
     if (status == 0) {
-      Tool.Outcome check = Tool.run("qemu-img", "check", theirs);
+      List<byte[]> kept = contents(theirs);
       // QEMU's first word is not always its last: what it calls repaired may not be.
-      if (check.status() == 0) {
+      boolean sure = Tool.run("qemu-img", "check", theirs).status() == 0;
+      for (int i = 0; i < kept.size(); i++) {
+        sure &= kept.get(i).length > 0 || original.get(i).length == 0;
+      }
+      if (sure) {
         assertThat(weDid).as("we can do what QEMU can: " + said).isTrue();
-        keepsAsMuch(original, contents(theirs), contents(image));
+        keepsAsMuch(original, kept, contents(image));
       }
     }
     if (weDid) {
@@ -99,13 +105,17 @@ class RepairRandomTest {
   private boolean repair(Path image) throws IOException {
     try (Storage storage = FileStorage.open(image, FileStorage.Options.readWrite())) {
       RepairResult result = Qcow2.repair(storage, RepairMode.ALL, Progress.NONE);
-      said = result.lines() + " left: " + result.left().findings();
+      said = said(result.lines()) + " left: " + said(result.left().findings());
       return !result.refused() && result.left().clean();
     } catch (ImageException e) {
       said = String.valueOf(e.getMessage());
       // The header says that there is nothing to be done.
       return false;
     }
+  }
+
+  private static List<String> said(List<String> lines) {
+    return lines.stream().filter(line -> !line.matches("(Leaked|Repairing) cluster .*")).toList();
   }
 
   private void make(Path image) throws IOException, InterruptedException {
