@@ -57,7 +57,9 @@ class RepairRandomTest {
         clean += found & 1;
         ours += found >> 1;
       } catch (AssertionError | IOException | RuntimeException e) {
-        failures.add("seed %d: %s".formatted(seed, e));
+        String failure = "seed %d: %s".formatted(seed, e);
+        System.out.println(failure);
+        failures.add(failure);
       }
     }
     System.out.printf(
