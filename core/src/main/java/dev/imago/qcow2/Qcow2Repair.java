@@ -41,6 +41,9 @@ final class Qcow2Repair {
   private int pass;
   private boolean refused;
 
+  /** Whether there are references that could not be seen, so that counts cannot be judged. */
+  private boolean blind;
+
   /** Whether clusters may be shared that should not be. */
   private boolean sharing;
 
@@ -57,8 +60,7 @@ final class Qcow2Repair {
 
   private RepairResult run() throws IOException {
     CheckResult left = round();
-    boolean stuck = refused || left.checkErrors() > 0;
-    if (!stuck && mode == RepairMode.ALL) {
+    if (!refused && !blind && mode == RepairMode.ALL) {
       for (int i = 0; i < SEPARATIONS && separate(); i++) {
         left = round();
       }
@@ -108,6 +110,7 @@ final class Qcow2Repair {
       Qcow2Checker checker =
           new Qcow2Checker(storage, reader, fileSize, findings, mode == RepairMode.ALL, nextPass());
       if (!checker.count() || findings.errors() > 0 || checker.walk().incomplete()) {
+        blind = true;
         return checker.result();
       }
       Header header = checker.cluster().header();
