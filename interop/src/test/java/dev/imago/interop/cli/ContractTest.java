@@ -27,8 +27,7 @@ class ContractTest {
   }
 
   static Stream<String> changing() {
-    return Stream.of("create", "convert", "repair", "resize", "snapshot")
-        .flatMap(CommandLines::of);
+    return Stream.of("create", "convert", "repair", "resize", "snapshot").flatMap(CommandLines::of);
   }
 
   @ParameterizedTest(name = "{0}")
