@@ -5,6 +5,8 @@ import dev.imago.image.Progress;
 import dev.imago.image.References;
 import dev.imago.image.SyncMode;
 import dev.imago.internal.Buffers;
+import dev.imago.qcow2.BitmapInfo;
+import dev.imago.qcow2.Qcow2;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
@@ -34,10 +36,21 @@ public final class Convert {
   private int compressionLevel = -1;
   private boolean compatWindow;
   private boolean deterministic;
+  private Bitmaps bitmaps = Bitmaps.NONE;
   private SyncMode sync = SyncMode.FULL;
   private References references = References.deny();
   private Progress progress = Progress.NONE;
   private @Nullable Salvage salvage;
+
+  /** What becomes of the dirty bitmaps that the source keeps. */
+  public enum Bitmaps {
+    /** The target gets none. */
+    NONE,
+    /** All are copied; one that is inconsistent ends the conversion before it begins. */
+    ALL,
+    /** Those that are inconsistent are left out. */
+    CONSISTENT
+  }
 
   private Convert(List<Image> sources) {
     this.sources = sources;
@@ -59,6 +72,7 @@ public final class Convert {
     copy.compressionLevel = compressionLevel;
     copy.compatWindow = compatWindow;
     copy.deterministic = deterministic;
+    copy.bitmaps = bitmaps;
     copy.sync = sync;
     copy.references = references;
     copy.progress = progress;
@@ -152,6 +166,16 @@ public final class Convert {
     return copy;
   }
 
+  /**
+   * Which dirty bitmaps are copied, when all data is. There must be one source, as long as the
+   * target, and both must be of a format that keeps bitmaps.
+   */
+  public Convert bitmaps(Bitmaps bitmaps) {
+    Convert copy = copy();
+    copy.bitmaps = Objects.requireNonNull(bitmaps);
+    return copy;
+  }
+
   /** How hard a new target is to be kept: with FULL it survives a power cut once this returns. */
   public Convert sync(SyncMode sync) {
     Convert copy = copy();
@@ -200,6 +224,7 @@ public final class Convert {
     }
     requireCompressible(options);
     refuseSourceAsTarget(target);
+    List<BitmapInfo> wanted = bitmapsToCopy();
     OpenOptions how =
         OpenOptions.of(references)
             .direct(direct)
@@ -216,7 +241,7 @@ public final class Convert {
         Closing.after(e, image);
         throw e;
       }
-      made.finish(image, sync);
+      made.finish(image, sync, () -> copyBitmaps(wanted, image));
     }
   }
 
@@ -227,8 +252,56 @@ public final class Convert {
    * @throws ConvertException if a source could not be read or the target not written
    */
   public void to(Image target) throws IOException {
+    List<BitmapInfo> wanted = bitmapsToCopy();
     copy(target, targetIsZero, false);
     target.flush();
+    copyBitmaps(wanted, target);
+  }
+
+  private List<BitmapInfo> bitmapsToCopy() throws IOException {
+    if (bitmaps == Bitmaps.NONE) {
+      return List.of();
+    }
+    if (sources.size() != 1) {
+      throw new IllegalArgumentException("Copying bitmaps only possible with single source");
+    }
+    List<BitmapInfo> wanted = new ArrayList<>();
+    for (BitmapInfo each : Qcow2.bitmaps(sources.getFirst()).list()) {
+      if (!each.inconsistent()) {
+        wanted.add(each);
+      } else if (bitmaps == Bitmaps.ALL) {
+        throw new IllegalArgumentException(
+            "Cannot copy inconsistent bitmap '%s'".formatted(each.name()));
+      }
+    }
+    return wanted;
+  }
+
+  private void copyBitmaps(List<BitmapInfo> wanted, Image target) throws IOException {
+    for (BitmapInfo source : wanted) {
+      String name = source.name();
+      var from = Qcow2.bitmaps(sources.getFirst());
+      var to = Qcow2.bitmaps(target);
+      try {
+        to.add(name, source.granularity(), false);
+      } catch (IllegalArgumentException e) {
+        throw failed("create", name, e);
+      }
+      try {
+        to.merge(name, from, name);
+      } catch (IllegalArgumentException e) {
+        throw failed("populate", name, e);
+      }
+      if (source.enabled()) {
+        to.enable(name);
+      }
+    }
+  }
+
+  private static IllegalArgumentException failed(
+      String what, String bitmap, IllegalArgumentException e) {
+    return new IllegalArgumentException(
+        "Failed to %s bitmap %s: %s".formatted(what, bitmap, e.getMessage()), e);
   }
 
   private void requireCompressible(CreateOptions options) {

@@ -100,8 +100,13 @@ final class NewImage implements Closeable {
     return image;
   }
 
-  /** Says that the opened image is complete, and closes it. */
-  void finish(Image image, SyncMode sync) throws IOException {
+  /** What is still to be done to an image that looks complete. */
+  interface LastStep {
+    void run() throws IOException;
+  }
+
+  /** Says that the opened image is complete, does a last step, and closes it. */
+  void finish(Image image, SyncMode sync, LastStep last) throws IOException {
     image.flush();
     if (format.equals(Formats.QCOW2)) {
       writeMagic(Formats.QCOW2_MAGIC);
@@ -109,6 +114,7 @@ final class NewImage implements Closeable {
         file.flush();
       }
     }
+    last.run();
     image.close();
     if (sync == SyncMode.FULL && !existed) {
       flushFolder();

@@ -8,6 +8,8 @@ import dev.imago.OpenOptions;
 import dev.imago.Salvage;
 import dev.imago.image.Image;
 import dev.imago.image.References;
+import dev.imago.qcow2.BitmapInfo;
+import dev.imago.qcow2.Qcow2;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -74,6 +76,8 @@ final class ConvertCommand {
   private boolean forceShare;
   private boolean targetIsZero;
   private @Nullable Salvage salvage;
+  private boolean bitmaps;
+  private boolean skipBroken;
   private ProgressOutput.Style style = ProgressOutput.Style.NONE;
 
   private ConvertCommand(Terminal terminal) {
@@ -129,6 +133,8 @@ final class ConvertCommand {
         SnapshotCommand.requireValid(value);
         snapshot = value;
       }
+      case "bitmaps" -> bitmaps = true;
+      case "skip-broken-bitmaps" -> skipBroken = true;
       case "progress" -> style = ProgressOutput.style(value);
       default -> throw GetOpt.notSupported(option);
     }
@@ -176,6 +182,9 @@ final class ConvertCommand {
 
   /** Refuses options that contradict each other. */
   private void requireSense() throws Failure {
+    if (skipBroken && !bitmaps) {
+      throw new Failure("Use of --skip-broken-bitmaps requires --bitmaps");
+    }
     if (offload && compressed) {
       throw new Failure("Cannot enable copy offloading when -c is used");
     }
@@ -193,6 +202,35 @@ final class ConvertCommand {
     }
     if (targetIsZero && !existing) {
       throw new Failure("--target-is-zero requires use of -n flag");
+    }
+  }
+
+  private void requireBitmaps(List<Image> sources) throws Failure, IOException {
+    if (sources.size() > 1) {
+      throw new Failure("Copying bitmaps only possible with single source");
+    }
+    Image source = sources.getFirst();
+    if (!source.format().equals("qcow2") || !Qcow2.bitmaps(source).supported()) {
+      throw new Failure("Source lacks bitmap support");
+    }
+    for (BitmapInfo each : Qcow2.bitmaps(source).list()) {
+      if (each.inconsistent() && !skipBroken) {
+        throw new Failure(
+            "Cannot copy inconsistent bitmap '%s'\n".formatted(each.name())
+                + "Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' to delete it");
+      }
+    }
+  }
+
+  private Failure targetLacksBitmaps() {
+    return new Failure("Format driver '" + targetFormat + "' does not support bitmaps");
+  }
+
+  private void warnOfSkippedBitmaps(Image source) throws IOException {
+    for (BitmapInfo each : Qcow2.bitmaps(source).list()) {
+      if (each.inconsistent()) {
+        terminal.warning("Skipping inconsistent bitmap '" + each.name() + "'");
+      }
     }
   }
 
@@ -260,6 +298,9 @@ final class ConvertCommand {
 
   private void copy(List<Image> sources, FileName target, ProgressOutput progress)
       throws Exception {
+    if (bitmaps) {
+      requireBitmaps(sources);
+    }
     long size = 0;
     for (Image source : sources) {
       size += source.size();
@@ -270,6 +311,10 @@ final class ConvertCommand {
     Convert convert =
         Convert.from(sources.toArray(new Image[0]))
             .sparseSize(sparse)
+            .bitmaps(
+                bitmaps
+                    ? skipBroken ? Convert.Bitmaps.CONSISTENT : Convert.Bitmaps.ALL
+                    : Convert.Bitmaps.NONE)
             .direct(mode.direct())
             .sync(mode.sync())
             .keepBacking(backing != null)
@@ -289,6 +334,9 @@ final class ConvertCommand {
       create(convert, target, parameters);
     } else {
       copyInto(convert.targetIsZero(targetIsZero), target, mode, size);
+    }
+    if (bitmaps) {
+      warnOfSkippedBitmaps(sources.getFirst());
     }
   }
 
@@ -337,6 +385,9 @@ final class ConvertCommand {
       options = parameters.toLibrary(path);
     } catch (Failure e) {
       throw whileConverting(target, e);
+    }
+    if (bitmaps && (!targetFormat.equals("qcow2") || options.version() < 3)) {
+      throw targetLacksBitmaps();
     }
     requireBacking(path, target, parameters);
     try {
@@ -399,7 +450,14 @@ final class ConvertCommand {
       if (image.size() < size) {
         throw new Failure("output file is smaller than input file");
       }
-      convert.to(image);
+      if (bitmaps && (!image.format().equals("qcow2") || !Qcow2.bitmaps(image).supported())) {
+        throw targetLacksBitmaps();
+      }
+      try {
+        convert.to(image);
+      } catch (IllegalArgumentException e) {
+        throw new Failure(String.valueOf(e.getMessage()), 1, e);
+      }
     }
   }
 }

@@ -87,6 +87,8 @@ final class Errors {
               + "]?";
       case FileSystemException e -> reason(e);
       case ImageFormatException e when e.field().equals("magic") -> "Image is not in qcow2 format";
+      case ImageException e when e.field().equals("bitmap") ->
+          e.problem() + (e.advice().isEmpty() ? "" : "\n" + e.advice());
       case ImageException e ->
           place(e) + ": " + e.problem() + (e.advice().isEmpty() ? "" : "\nhint: " + e.advice());
       case UnknownFormatException e -> "Unknown driver '" + e.format() + "'";

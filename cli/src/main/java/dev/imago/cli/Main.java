@@ -81,6 +81,7 @@ public final class Main {
     String command = operands.getFirst();
     String[] rest = operands.subList(1, operands.size()).toArray(new String[0]);
     return switch (command) {
+      case "bitmap" -> BitmapCommand.run(terminal, rest);
       case "check" -> printed(terminal, CheckCommand.run(terminal, rest));
       case "compact" -> CompactCommand.run(terminal, rest);
       case "compare" -> printed(terminal, CompareCommand.run(terminal, rest));

@@ -206,6 +206,26 @@ final class Durability implements SliceCache.Cleaner {
     }
   }
 
+  /**
+   * Writes metadata in place, behind a barrier of its own. What it leads to is safe already. A
+   * failure is final.
+   */
+  void writeLinked(ByteBuffer bytes, long hostOffset) throws IOException {
+    flushing.lock();
+    try {
+      requireHealthy();
+      storage.write(bytes, hostOffset);
+      if (sync != SyncMode.NONE) {
+        storage.flush();
+      }
+    } catch (IOException | RuntimeException e) {
+      fail(e);
+      throw e;
+    } finally {
+      flushing.unlock();
+    }
+  }
+
   /** Writes even lowered refcounts, so that nothing is leaked. For closing. */
   void flushAll() throws IOException {
     flushing.lock();

@@ -49,6 +49,14 @@ interface Events {
   }
 
   /**
+   * Whether the disk does not say that bitmaps are in use. Only for proving that a test would
+   * notice.
+   */
+  default boolean skipsInUse() {
+    return false;
+  }
+
+  /**
    * Whether freed clusters may be used again at once. Only for proving that a test would notice.
    */
   default boolean skipsQuarantine() {

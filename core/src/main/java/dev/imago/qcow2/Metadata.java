@@ -4,6 +4,7 @@ import dev.imago.image.CorruptImageException;
 import dev.imago.image.SyncMode;
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.Header;
+import dev.imago.qcow2.ondisk.HeaderCluster;
 import dev.imago.qcow2.ondisk.L2Entry;
 import dev.imago.storage.Storage;
 import java.io.IOException;
@@ -45,10 +46,11 @@ final class Metadata {
   final Allocator allocator;
   final Durability durability;
   final SnapshotStore snapshots;
+  final BitmapDirectory bitmaps;
+  final Events events;
 
   private final SliceCache refcounts;
   private final boolean unsynced;
-  private final Events events;
   private final long quarantineLimit;
   private final ReentrantLock[] tableLocks = new ReentrantLock[TABLE_LOCKS];
   private volatile Header header;
@@ -109,6 +111,10 @@ final class Metadata {
             parts.options().reuse());
     for (int i = 0; i < TABLE_LOCKS; i++) {
       tableLocks[i] = new ReentrantLock();
+    }
+    this.bitmaps = new BitmapDirectory(this);
+    if (parts.options().writable()) {
+      bitmaps.load(parts.cluster());
     }
   }
 
@@ -330,21 +336,33 @@ final class Metadata {
   void beforeMove() throws IOException {
     durability.requireHealthy();
     if (!prepared) {
-      keepAutoclear(Header.AUTOCLEAR_RAW_DATA_FILE | Header.AUTOCLEAR_BITMAPS);
+      keepAutoclear();
     }
   }
 
-  /** Clears, before anything else is changed, the autoclear bits of features not kept up here. */
+  /** Whether {@link #beforeChange} was called since the image was opened or read anew. */
+  boolean prepared() {
+    return prepared;
+  }
+
+  /**
+   * Clears, before anything else is changed, the autoclear bits of features not kept up here, and
+   * says that bitmaps are in use.
+   */
   private synchronized void prepare() throws IOException {
     if (prepared) {
       return;
     }
-    keepAutoclear(Header.AUTOCLEAR_RAW_DATA_FILE);
+    keepAutoclear();
+    bitmaps.begin();
     prepared = true;
   }
 
-  private void keepAutoclear(long bits) throws IOException {
-    long kept = header.autoclear() & bits;
+  private void keepAutoclear() throws IOException {
+    long kept = header.autoclear() & Header.AUTOCLEAR_RAW_DATA_FILE;
+    if (!bitmaps.bitmaps().isEmpty()) {
+      kept |= Header.AUTOCLEAR_BITMAPS;
+    }
     if (header.version() >= 3 && kept != header.autoclear()) {
       writeHeaderWord(Header.AT_AUTOCLEAR, kept);
     }
@@ -403,10 +421,13 @@ final class Metadata {
   }
 
   /** Forgets what is cached and goes on with what the disk says now. Nothing may be dirty. */
-  void reload(Header fresh, OpenParts.Disk disk, long[] reftableEntries) throws IOException {
+  void reload(HeaderCluster cluster, OpenParts.Disk disk, long[] reftableEntries)
+      throws IOException {
     lock.lock();
     try {
+      Header fresh = cluster.header();
       header = fresh;
+      prepared = false;
       size = disk.size();
       snapshots.reload(fresh);
       l1.reload(disk.l1TableOffset(), disk.l1());

@@ -108,6 +108,20 @@ public final class Qcow2 {
   }
 
   /**
+   * The dirty bitmaps that an open image keeps.
+   *
+   * @throws IllegalArgumentException if it is no qcow2 image
+   * @throws ImageFormatException if their directory is broken
+   */
+  public static Bitmaps bitmaps(Image image) throws IOException {
+    if (image instanceof Qcow2Image qcow2) {
+      return qcow2.bitmaps();
+    }
+    throw new IllegalArgumentException(
+        "%s: format '%s' does not support bitmaps".formatted(image.name(), image.format()));
+  }
+
+  /**
    * What the image says about itself. Opens nothing that it names.
    *
    * @throws ImageFormatException if the header or a table of it breaks the specification

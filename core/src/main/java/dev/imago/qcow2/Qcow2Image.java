@@ -11,6 +11,7 @@ import dev.imago.image.Snapshot;
 import dev.imago.image.WritableRun;
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.Header;
+import dev.imago.qcow2.ondisk.HeaderCluster;
 import dev.imago.storage.Storage;
 import dev.imago.storage.Storage.Preallocation;
 import java.io.IOException;
@@ -240,8 +241,7 @@ final class Qcow2Image implements Image {
       throw new IndexOutOfBoundsException("a run of %d bytes".formatted(length));
     }
     Objects.checkFromIndexSize(guestOffset, length, size());
-    metadata.beforeChange();
-    int token = requests.enter();
+    int token = enterToChange();
     boolean handedOver = false;
     try {
       Objects.checkFromIndexSize(guestOffset, length, size());
@@ -265,6 +265,8 @@ final class Qcow2Image implements Image {
     ClusterWriter.InPlaceRun there = writer.inPlaceRun(guestOffset, length);
     if (there.length() > 0) {
       metadata.requireNoOverlap(there.hostOffset(), there.length());
+      // The caller's bytes are the guest's as soon as they are written.
+      metadata.bitmaps.mark(guestOffset, there.length());
       return new Reservation(
           metadata, writer, token, guestOffset, there.hostOffset(), there.length(), null, null);
     }
@@ -314,9 +316,10 @@ final class Qcow2Image implements Image {
   public void resize(long newSize, Preallocation preallocation, boolean shrink) throws IOException {
     requireWritable();
     resizer.check(newSize, shrink);
-    metadata.beforeChange();
     requests.exclusive();
     try {
+      metadata.bitmaps.checkResize(newSize);
+      metadata.beforeChange();
       resizer.resize(newSize, preallocation);
     } catch (CorruptImageException e) {
       throw corrupt(e);
@@ -388,19 +391,22 @@ final class Qcow2Image implements Image {
     requests.exclusive();
     try {
       if (!readOnly) {
+        metadata.bitmaps.close();
         metadata.durability.flushAll();
       }
       metadata.storage.invalidateCache();
-      Header header = OpenParts.readHeader(metadata.storage).header();
+      HeaderCluster cluster = OpenParts.readHeader(metadata.storage);
+      Header header = cluster.header();
       if (!header.geometry().equals(geometry)) {
         throw new IOException(
             name() + ": somebody else made another image of it; it must be opened anew");
       }
       metadata.reload(
-          header,
+          cluster,
           OpenParts.disk(metadata.storage, header, snapshot),
           readOnly ? new long[0] : OpenParts.readReftable(metadata.storage, header).entries());
       inflated.forgetAll();
+      metadata.bitmaps.load(cluster);
     } finally {
       requests.reopen();
     }
@@ -417,11 +423,17 @@ final class Qcow2Image implements Image {
     }
     Exception failure = null;
     if (!readOnly) {
+      // Guest data must get to the disk even if bitmaps do not.
+      failure = closed(metadata.bitmaps::close, failure);
       try {
         metadata.durability.flushAll();
         cutTail();
       } catch (IOException | RuntimeException e) {
-        failure = e;
+        if (failure == null) {
+          failure = e;
+        } else {
+          failure.addSuppressed(e);
+        }
       }
     }
     failure = closed(metadata.storage, failure);
@@ -505,15 +517,28 @@ final class Qcow2Image implements Image {
   private void change(long guestOffset, long length, Change change) throws IOException {
     requireWritable();
     Objects.checkFromIndexSize(guestOffset, length, size());
-    metadata.beforeChange();
-    int token = requests.enter();
+    int token = enterToChange();
     try {
       // Once more: a resize may have come in between.
       Objects.checkFromIndexSize(guestOffset, length, size());
+      metadata.bitmaps.mark(guestOffset, length);
       change.run();
     } catch (CorruptImageException e) {
       throw corrupt(e);
     } finally {
+      requests.leave(token);
+    }
+  }
+
+  /** Counts in a request that changes something, on an image that is ready for that. */
+  private int enterToChange() throws IOException {
+    while (true) {
+      metadata.beforeChange();
+      int token = requests.enter();
+      if (metadata.prepared()) {
+        return token;
+      }
+      // The image was read anew in between.
       requests.leave(token);
     }
   }
@@ -539,6 +564,19 @@ final class Qcow2Image implements Image {
       metadata.allocator.release(run[0], run[1]);
     }
     fixed.punch(batch);
+  }
+
+  /** Its dirty bitmaps. */
+  Bitmaps bitmaps() throws IOException {
+    int token = requests.enter();
+    try {
+      if (readOnly) {
+        metadata.bitmaps.load(OpenParts.readHeader(metadata.storage));
+      }
+      return new Bitmaps(metadata, readOnly);
+    } finally {
+      requests.leave(token);
+    }
   }
 
   /** The image file and the data file, for tests of this room. */

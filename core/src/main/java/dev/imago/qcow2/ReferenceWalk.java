@@ -3,6 +3,7 @@ package dev.imago.qcow2;
 import dev.imago.image.ImageException;
 import dev.imago.image.ImageFormatException;
 import dev.imago.qcow2.ondisk.BitmapDirectoryEntry;
+import dev.imago.qcow2.ondisk.BitmapTableEntry;
 import dev.imago.qcow2.ondisk.BitmapsExtension;
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.Header;
@@ -24,9 +25,6 @@ import java.util.Set;
  * <p>Spec: qcow2 digest, sections 5 and 14.
  */
 final class ReferenceWalk {
-  /** Bits of a bitmap table entry that must be 0. */
-  private static final long BITMAP_RESERVED = 0xff00_0000_0000_01feL;
-
   /** Memory for counts in bytes, but for those of clusters that are in use. */
   static final long MEMORY = 128L << 20;
 
@@ -303,9 +301,8 @@ final class ReferenceWalk {
   }
 
   private void bitmapEntry(long word, int times) throws IOException {
-    long hostOffset = word & Geometry.OFFSET_MASK;
-    boolean bad = hostOffset != 0 && ((word & 1) != 0 || g.inCluster(hostOffset) != 0);
-    if (bad || (word & BITMAP_RESERVED) != 0) {
+    long hostOffset = BitmapTableEntry.hostOffset(word);
+    if (BitmapTableEntry.corrupt(word, g)) {
       findings.corruption("ERROR bitmap table entry %x is corrupted", word);
     } else if (hostOffset != 0) {
       count(hostOffset, g.clusterSize(), times);

@@ -63,6 +63,7 @@ final class Reservation implements WritableRun {
     }
     metadata.durability.dataWritten();
     if (place != null) {
+      metadata.bitmaps.mark(guestOffset, length);
       writer.link(guestOffset, place);
     }
     committed = true;

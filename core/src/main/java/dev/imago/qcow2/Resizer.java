@@ -58,12 +58,18 @@ final class Resizer {
 
   void resize(long newSize, Preallocation preallocation) throws IOException {
     long oldSize = metadata.size();
-    if (newSize > oldSize) {
-      grow(oldSize, newSize, preallocation);
-    } else if (newSize < oldSize) {
-      shrink(oldSize, newSize);
+    metadata.bitmaps.beforeResize();
+    try {
+      if (newSize > oldSize) {
+        grow(oldSize, newSize, preallocation);
+      } else if (newSize < oldSize) {
+        shrink(oldSize, newSize);
+      }
+      metadata.durability.flush();
+    } finally {
+      metadata.bitmaps.resized(oldSize, metadata.size());
     }
-    metadata.durability.flush();
+    metadata.bitmaps.afterResize();
   }
 
   private void grow(long oldSize, long newSize, Preallocation preallocation) throws IOException {

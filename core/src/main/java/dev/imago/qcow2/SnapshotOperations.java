@@ -57,8 +57,7 @@ final class SnapshotOperations {
 
   /** Refuses, before anything is touched, to apply a snapshot that is not there. */
   void requireApply(String idOrName) throws IOException {
-    Header header = metadata.header();
-    if (header.version() >= 3 && (header.autoclear() & Header.AUTOCLEAR_BITMAPS) != 0) {
+    if (!metadata.bitmaps.bitmaps().isEmpty()) {
       throw new UnsupportedFeatureException(
           metadata.name,
           Header.AT_AUTOCLEAR,

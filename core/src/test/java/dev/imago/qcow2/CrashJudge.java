@@ -17,6 +17,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.HashSet;
+import java.util.List;
 import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -59,6 +60,10 @@ final class CrashJudge {
         snapshots = snapshots(crash.snapshots(), open, imageAgain);
       }
       check(image, data, "after the crash");
+      if (setup.kind() == Kind.BITMAPS) {
+        judgeBitmaps(image, oracle);
+        removeStaleBitmaps(imageAgain);
+      }
       secondRound(oracle, snapshots, imageAgain, dataAgain);
       check(imageAgain.content(), content(dataAgain), "after the second round");
     } catch (AssertionError | IOException | RuntimeException e) {
@@ -113,6 +118,39 @@ final class CrashJudge {
     oracle.verify(script.image());
     snapshots(snapshots, script.image(), image);
     script.close();
+  }
+
+  /** A bitmap says that it is stale, or knows all that has changed: the disk was zero before. */
+  private void judgeBitmaps(CrashImage image, ByteOracle oracle) throws IOException {
+    Path path = folder.resolve("bitmaps.qcow2");
+    image.writeTo(path);
+    List<StoredBitmap> bitmaps = StoredBitmap.read(path);
+    Files.delete(path);
+    if (bitmaps.size() != 2) {
+      throw new AssertionError("there are %d bitmaps".formatted(bitmaps.size()));
+    }
+    StoredBitmap all = bitmaps.get(0);
+    byte[] bytes = oracle.expected();
+    for (int at = 0; at < bytes.length && !all.inUse(); at++) {
+      if (bytes[at] != 0 && !all.dirty(at)) {
+        throw new AssertionError("a change at 0x%x is not noted".formatted(at));
+      }
+    }
+    if (!bitmaps.get(1).bits().isEmpty()) {
+      throw new AssertionError("the disabled bitmap has noted something");
+    }
+  }
+
+  private void removeStaleBitmaps(CrashStorage image) throws IOException {
+    try (Image open = open(image, null)) {
+      Bitmaps bitmaps = Qcow2.bitmaps(open);
+      for (BitmapInfo each : bitmaps.list()) {
+        if (each.inconsistent()) {
+          bitmaps.remove(each.name());
+          bitmaps.add(each.name(), each.granularity(), each.enabled());
+        }
+      }
+    }
   }
 
   private void check(CrashImage image, @Nullable CrashImage data, String when)

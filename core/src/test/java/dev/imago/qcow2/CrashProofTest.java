@@ -61,6 +61,7 @@ class CrashProofTest {
     }
     List<Kind> kinds = List.of(Kind.PLAIN, Kind.DATA_FILE);
     faults.add(new Fault("no quarantine", withoutQuarantine(), kinds, 1));
+    faults.add(new Fault("bitmaps not in use", withoutInUse(), List.of(Kind.BITMAPS), 1));
     return faults.stream();
   }
 
@@ -127,6 +128,15 @@ class CrashProofTest {
         List<Stage> swapped = new ArrayList<>(stages);
         Collections.swap(swapped, stages.indexOf(one), stages.indexOf(other));
         return swapped;
+      }
+    };
+  }
+
+  private static Events withoutInUse() {
+    return new Events() {
+      @Override
+      public boolean skipsInUse() {
+        return true;
       }
     };
   }

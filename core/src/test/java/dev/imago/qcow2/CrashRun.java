@@ -222,6 +222,11 @@ final class CrashRun {
     }
 
     @Override
+    public boolean skipsInUse() {
+      return inner.skipsInUse();
+    }
+
+    @Override
     public boolean skipsQuarantine() {
       return inner.skipsQuarantine();
     }

@@ -62,6 +62,8 @@ record CrashSetup(
     SNAPSHOTS,
     /** The file is compacted again and again, with snapshots and without. */
     COMPACT,
+    /** Dirty bitmaps made by qemu-img: one notes changes, one does not. */
+    BITMAPS,
     /** A flush runs beside writers. */
     THREADS,
     /** Without barriers of the host: only what a killed process leaves must be right. */
@@ -152,6 +154,11 @@ record CrashSetup(
         if (random.nextBoolean()) {
           mix = mix.with(Op.SNAPSHOT, 4).with(Op.APPLY, 2).with(Op.DELETE_SNAPSHOT, 3);
         }
+      }
+      case BITMAPS -> {
+        version = 3;
+        mix = mix.with(Op.GROW, 2).with(Op.SHRINK, 2).with(Op.REOPEN, 6).with(Op.COMPRESS, 6);
+        steps = 60;
       }
       case THREADS -> {
         cluster = random.nextBoolean() ? 4096 : 65536;
@@ -267,6 +274,11 @@ record CrashSetup(
     }
     if (kind == Kind.SNAPSHOT) {
       Qemu.img("snapshot", "-c", "kept", image);
+    }
+    if (kind == Kind.BITMAPS) {
+      long granularity = 512L << seed % 4 * 3;
+      Qemu.img("bitmap", "--add", "-g", granularity, image, "all");
+      Qemu.img("bitmap", "--add", "--disable", "-g", 4096, image, "frozen");
     }
     return CrashImage.of(image);
   }

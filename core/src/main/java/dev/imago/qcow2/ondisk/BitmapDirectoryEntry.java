@@ -42,7 +42,17 @@ public record BitmapDirectoryEntry(
   /** Most entries of a bitmap table. */
   public static final long MAX_TABLE_ENTRIES = 0x800_0000;
 
-  private static final int MAX_NAME = 1023;
+  /** Longest name, in bytes. */
+  public static final int MAX_NAME = 1023;
+
+  /** Finest {@link #granularityBits} that is used. */
+  public static final int MIN_GRANULARITY_BITS = 9;
+
+  /** Coarsest {@link #granularityBits} that is used. */
+  public static final int MAX_GRANULARITY_BITS = 31;
+
+  /** Longest bitmap in bytes, in whole clusters. */
+  public static final long MAX_BITMAP_BYTES = 512L << 20;
 
   /**
    * Reads one entry and moves {@code in} past it and its padding.
@@ -131,6 +141,37 @@ public record BitmapDirectoryEntry(
   /** The bitmap's name, unique in its image. */
   public String name() {
     return rawName.text();
+  }
+
+  /** Whether somebody has or had it open for writing: what the disk says is stale then. */
+  public boolean inUse() {
+    return (flags & IN_USE) != 0;
+  }
+
+  /** Whether every writer loads it and keeps it up to date. */
+  public boolean auto() {
+    return (flags & AUTO) != 0;
+  }
+
+  /** Whether all that it says is known here, so that its bits can be used if they are not stale. */
+  public boolean understood() {
+    return (flags & ~(IN_USE | AUTO | EXTRA_DATA_COMPATIBLE)) == 0
+        && type == DIRTY_TRACKING
+        && granularityBits >= MIN_GRANULARITY_BITS
+        && granularityBits <= MAX_GRANULARITY_BITS
+        && (extra.size() == 0 || (flags & EXTRA_DATA_COMPATIBLE) != 0);
+  }
+
+  /** A copy with other flags. */
+  public BitmapDirectoryEntry withFlags(long newFlags) {
+    return new BitmapDirectoryEntry(
+        tableOffset, tableSize, newFlags, type, granularityBits, extra, rawName);
+  }
+
+  /** A copy whose bits are elsewhere. */
+  public BitmapDirectoryEntry withTable(long newOffset, long newSize) {
+    return new BitmapDirectoryEntry(
+        newOffset, newSize, flags, type, granularityBits, extra, rawName);
   }
 
   private static long u32(ByteBuffer in) {

@@ -103,6 +103,9 @@ public record Header(
   /** {@link #compressionType}: zstd. */
   public static final int COMPRESSION_ZSTD = 1;
 
+  /** Where {@link #backingFileOffset} is: 8 bytes. */
+  public static final int AT_BACKING_FILE = 8;
+
   /** Where {@link #size} is: 8 bytes. */
   public static final int AT_SIZE = 24;
 

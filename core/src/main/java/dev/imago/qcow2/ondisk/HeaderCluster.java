@@ -299,6 +299,26 @@ public record HeaderCluster(Header header, List<HeaderExtension> extensions, Byt
         .findFirst();
   }
 
+  /**
+   * Where the first extension of a type begins in what {@link #parse} has read; -1 if there is
+   * none.
+   */
+  public int extensionAt(int type) {
+    int at = header.headerLength();
+    for (HeaderExtension extension : extensions) {
+      if (extension.type() == type) {
+        return at;
+      }
+      at += extension.length();
+    }
+    return -1;
+  }
+
+  /** Where the list of extensions ends in what {@link #parse} has read: at its end marker. */
+  public int extensionsEnd() {
+    return header.headerLength() + extensions.stream().mapToInt(HeaderExtension::length).sum();
+  }
+
   /** A copy with another header. */
   public HeaderCluster withHeader(Header newHeader) {
     return new HeaderCluster(newHeader, extensions, rawBackingName);

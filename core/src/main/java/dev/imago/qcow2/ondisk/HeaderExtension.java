@@ -30,11 +30,16 @@ public record HeaderExtension(int type, Bytes bytes) {
   public static final int BITMAPS = 0x23852875;
 
   /** Bytes of type and length before the contents. */
-  static final int HEAD_BYTES = 8;
+  public static final int HEAD_BYTES = 8;
 
   /** An extension that holds a text. */
   public static HeaderExtension of(int type, String text) {
     return new HeaderExtension(type, Bytes.of(text));
+  }
+
+  /** An extension that holds all that remains in {@code contents}. */
+  public static HeaderExtension of(int type, ByteBuffer contents) {
+    return new HeaderExtension(type, Bytes.take(contents, contents.remaining()));
   }
 
   /** Bytes on disk, with head and padding. */

@@ -27,7 +27,8 @@ class ContractTest {
   }
 
   static Stream<String> changing() {
-    return Stream.of("create", "convert", "repair", "resize", "snapshot").flatMap(CommandLines::of);
+    return Stream.of("create", "convert", "repair", "resize", "snapshot", "bitmap")
+        .flatMap(CommandLines::of);
   }
 
   @ParameterizedTest(name = "{0}")

@@ -41,6 +41,7 @@ final class Lab {
     chains();
     rawImages();
     damaged();
+    bitmaps();
   }
 
   private static void qcow2Images() throws Exception {
@@ -164,6 +165,28 @@ final class Lab {
     overwrite("dirty.q", 79, (byte) 1);
     Files.copy(file("base.q"), file("marked.q"));
     overwrite("marked.q", 79, (byte) 2);
+  }
+
+  private static void bitmaps() throws Exception {
+    create("marks.q", "1M");
+    Qemu.img("bitmap", "--add", file("marks.q"), "b0");
+    Qemu.img("bitmap", "--add", "-g", "512", file("marks.q"), "fine");
+    Qemu.io(file("marks.q"), List.of("write -P 1 64k 1k", "write -P 2 300k 100k"));
+    Qemu.img("bitmap", "--disable", file("marks.q"), "fine");
+    Qemu.io(file("marks.q"), List.of("write -P 3 1000k 1k"));
+    Files.copy(file("marks.q"), file("same.q"));
+    create("longmarks.q", "2M");
+    Qemu.img("bitmap", "--add", file("longmarks.q"), "b0");
+    create("inuse.q", "1M");
+    Qemu.img("bitmap", "--add", file("inuse.q"), "b0");
+    Qemu.img("bitmap", "--add", file("inuse.q"), "b1");
+    try (RandomAccessFile image = new RandomAccessFile(file("inuse.q").toFile(), "rw")) {
+      // qemu-img puts the extension that leads to the directory at 0x1f8.
+      image.seek(0x210);
+      long directory = image.readLong();
+      image.seek(directory + 12);
+      image.writeInt(3);
+    }
   }
 
   /** Sets a 16-bit reference count in the only block, which stands at cluster 2. */
