@@ -1,6 +1,7 @@
 package dev.imago;
 
 import dev.imago.image.Image;
+import dev.imago.image.LuksOptions;
 import dev.imago.image.Progress;
 import dev.imago.image.References;
 import dev.imago.image.SyncMode;
@@ -234,7 +235,8 @@ public final class Convert {
             .withoutReuse(deterministic);
     CreateOptions whole = options.size() > 0 ? options : options.size(total);
     try (NewImage made = NewImage.create(target, whole, how)) {
-      Image image = made.open(how);
+      LuksOptions luks = options.luks();
+      Image image = made.open(luks == null ? how : how.key(luks.secret()));
       try {
         copy(image, options.backingFile() == null, deterministic && image.clusterSize() > 1);
       } catch (IOException | RuntimeException e) {

@@ -1,5 +1,6 @@
 package dev.imago;
 
+import dev.imago.image.LuksOptions;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -22,6 +23,7 @@ public final class CreateOptions {
   private Preallocation preallocation = Preallocation.OFF;
   private boolean lazyRefcounts;
   private String compressionType = "zlib";
+  private @Nullable LuksOptions luks;
 
   /** How much of a new image is there from the beginning. */
   public enum Preallocation {
@@ -53,6 +55,7 @@ public final class CreateOptions {
     copy.preallocation = preallocation;
     copy.lazyRefcounts = lazyRefcounts;
     copy.compressionType = compressionType;
+    copy.luks = luks;
     return copy;
   }
 
@@ -190,6 +193,18 @@ public final class CreateOptions {
   /** How much is there from the beginning. */
   public Preallocation preallocation() {
     return preallocation;
+  }
+
+  /** Encrypts guest data; null for not. */
+  public CreateOptions luks(@Nullable LuksOptions luks) {
+    CreateOptions copy = copy();
+    copy.luks = luks;
+    return copy;
+  }
+
+  /** How guest data is encrypted, or null. */
+  public @Nullable LuksOptions luks() {
+    return luks;
   }
 
   /** Whether QEMU may postpone the writing of reference counts. */

@@ -93,6 +93,7 @@ final class Formats {
             .withWritable(options.writable())
             .withSync(options.sync())
             .withSnapshot(options.snapshot())
+            .withKey(options.key(), options.isWithoutKey())
             .withReferences(!options.isWithoutBacking(), !options.isWithoutDataFile())
             .withCompression(options.compressionLevel(), options.compatWindow())
             .withReuse(!options.withoutReuse());
@@ -109,6 +110,7 @@ final class Formats {
         .withCompressionType(options.compressionType())
         .withBacking(options.backingFile(), options.backingFormat())
         .withDataFile(options.dataFile(), options.dataFileRaw())
+        .withLuks(options.luks())
         .withPreallocation(
             Qcow2CreateOptions.Preallocation.valueOf(options.preallocation().name()));
   }

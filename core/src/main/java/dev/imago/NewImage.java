@@ -176,6 +176,9 @@ final class NewImage implements Closeable {
       if (backing != null) {
         throw new IllegalArgumentException("Backing file not supported for file format 'raw'");
       }
+      if (options.luks() != null) {
+        throw new IllegalArgumentException("a raw image is not encrypted");
+      }
       if (options.dataFile() != null) {
         throw new IllegalArgumentException("a raw image has no data file");
       }

@@ -2,9 +2,12 @@ package dev.imago;
 
 import dev.imago.image.Image;
 import dev.imago.image.References;
+import dev.imago.image.Secret;
 import dev.imago.image.SyncMode;
 import dev.imago.storage.FileStorage;
 import dev.imago.storage.Storage;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -25,6 +28,8 @@ public final class OpenOptions {
   private boolean withoutDataFile;
   private @Nullable Image backing;
   private @Nullable Storage dataFile;
+  private List<@Nullable Secret> keys = List.of();
+  private boolean withoutKey;
   private long cacheBytes = -1;
   private boolean nativeAccess = true;
   private int compressionLevel = -1;
@@ -47,6 +52,8 @@ public final class OpenOptions {
     copy.withoutDataFile = withoutDataFile;
     copy.backing = backing;
     copy.dataFile = dataFile;
+    copy.keys = keys;
+    copy.withoutKey = withoutKey;
     copy.cacheBytes = cacheBytes;
     copy.nativeAccess = nativeAccess;
     copy.compressionLevel = compressionLevel;
@@ -66,6 +73,7 @@ public final class OpenOptions {
     copy.backing = null;
     copy.dataFile = null;
     copy.snapshot = null;
+    copy.keys = keys.isEmpty() ? keys : keys.subList(1, keys.size());
     return copy;
   }
 
@@ -207,6 +215,51 @@ public final class OpenOptions {
   /** The storage to use as the top layer's data file, or null. */
   public @Nullable Storage dataFile() {
     return dataFile;
+  }
+
+  /**
+   * What opens the image, if it is encrypted. It stays the caller's, and is not needed any more
+   * once the image is open. Without a key an encrypted image is not opened: {@link
+   * dev.imago.image.EncryptionKeyException}.
+   */
+  public OpenOptions key(@Nullable Secret key) {
+    return key(0, key);
+  }
+
+  /**
+   * The same for an image of the backing chain.
+   *
+   * @param depth 0 for the image itself, 1 for its backing image, and so on
+   */
+  public OpenOptions key(int depth, @Nullable Secret key) {
+    List<@Nullable Secret> changed = new ArrayList<>(keys);
+    while (changed.size() <= depth) {
+      changed.add(null);
+    }
+    changed.set(depth, key);
+    OpenOptions copy = copy();
+    copy.keys = changed;
+    return copy;
+  }
+
+  /** What opens the image, or null. */
+  public @Nullable Secret key() {
+    return keys.isEmpty() ? null : keys.getFirst();
+  }
+
+  /**
+   * Opens encrypted images of the chain without their keys where none is given: their metadata can
+   * be looked at, guest data cannot be read or written.
+   */
+  public OpenOptions withoutKey() {
+    OpenOptions copy = copy();
+    copy.withoutKey = true;
+    return copy;
+  }
+
+  /** Whether encrypted images are opened without their keys where none is given. */
+  public boolean isWithoutKey() {
+    return withoutKey;
   }
 
   /** Memory for cached metadata of each layer, in bytes; -1 leaves it to the format. */

@@ -61,6 +61,9 @@ class ImportRuleTest {
     assertThat(allowed("dev.imago", "dev.imago.qcow2.ondisk.Geometry")).isFalse();
     assertThat(allowed("dev.imago.raw", "com.github.luben.zstd.Zstd")).isFalse();
     assertThat(allowed("dev.imago.raw", "java.sql.Connection")).isFalse();
+    assertThat(allowed("dev.imago.raw", "dev.imago.crypto.SectorCipher")).isFalse();
+    assertThat(allowed("dev.imago.qcow2", "javax.crypto.Cipher")).isFalse();
+    assertThat(allowed("dev.imago.crypto", "dev.imago.qcow2.Qcow2")).isFalse();
 
     assertThat(allowed("dev.imago", "dev.imago.qcow2.Qcow2")).isTrue();
     assertThat(allowed("dev.imago.qcow2", "dev.imago.storage.Storage")).isTrue();
@@ -91,11 +94,16 @@ class ImportRuleTest {
       // ExtendedOpenOption.DIRECT
       case "dev.imago.storage" -> usedPackage.equals("com.sun.nio.file");
       case "dev.imago.internal" -> false;
+      case "dev.imago.crypto" ->
+          usedPackage.equals("dev.imago.image")
+              || usedPackage.equals("dev.imago.storage")
+              || usedPackage.startsWith("javax.crypto");
       // What is left is a format.
       default ->
           usedPackage.equals("dev.imago.image")
               || usedPackage.equals("dev.imago.storage")
               || usedPackage.equals(user + ".ondisk")
+              || (user.equals("dev.imago.qcow2") && usedPackage.equals("dev.imago.crypto"))
               || (user.equals("dev.imago.qcow2") && usedPackage.equals("com.github.luben.zstd"));
     };
   }

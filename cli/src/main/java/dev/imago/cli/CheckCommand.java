@@ -35,6 +35,7 @@ final class CheckCommand {
     boolean quiet = false;
     boolean forceShare = false;
     RepairMode repair = null;
+    boolean imageOpts = false;
     ProgressOutput.Style style = ProgressOutput.Style.NONE;
     for (String option = options.next(); option != null; option = options.next()) {
       switch (option) {
@@ -48,18 +49,21 @@ final class CheckCommand {
         case "force-share" -> forceShare = true;
         case "output" -> output = options.value();
         case "progress" -> style = ProgressOutput.style(options.value());
+        case "object" -> terminal.secrets().add(options.value());
+        case "image-opts" -> imageOpts = true;
         default -> throw GetOpt.notSupported(option);
       }
     }
-    final FileName name = options.onlyFile();
+    final Source source = options.onlySource(imageOpts, format);
+    final FileName name = source.name();
     final OutputFormat outputFormat = OutputFormat.of(output);
     // The check reads each table once: there is nothing for a cache mode to change.
     CacheMode.source(cache);
     var progress =
         new ProgressOutput(terminal, "check", quiet ? ProgressOutput.Style.NONE : style, 1);
     progress.begin();
-    Opening.requireKnown(name, format, 1);
-    String asked = format;
+    String asked = source.format();
+    Opening.requireKnown(name, asked, 1);
     if (repair != null) {
       RepairMode mode = repair;
       RepairResult result =

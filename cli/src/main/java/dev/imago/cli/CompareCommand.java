@@ -4,7 +4,6 @@ import dev.imago.Compare;
 import dev.imago.OpenOptions;
 import dev.imago.image.Image;
 import java.util.List;
-import org.jspecify.annotations.Nullable;
 
 /** {@code compare}: whether guests see the same in two images. */
 final class CompareCommand {
@@ -35,6 +34,7 @@ final class CompareCommand {
     boolean quiet = false;
     boolean strict = false;
     boolean forceShare = false;
+    boolean imageOpts = false;
     ProgressOutput.Style style = ProgressOutput.Style.NONE;
     for (String option = options.next(); option != null; option = options.next()) {
       switch (option) {
@@ -49,6 +49,8 @@ final class CompareCommand {
         case "s" -> strict = true;
         case "force-share" -> forceShare = true;
         case "progress" -> style = ProgressOutput.style(options.value());
+        case "object" -> terminal.secrets().add(options.value());
+        case "image-opts" -> imageOpts = true;
         default -> throw GetOpt.notSupported(option);
       }
     }
@@ -63,8 +65,10 @@ final class CompareCommand {
       if (mode == null) {
         throw new Failure("Invalid source cache option: " + cache, NOT_OPEN);
       }
-      try (Image first = open(names.get(0), format1, mode, forceShare);
-          Image second = open(names.get(1), format2, mode, forceShare)) {
+      Source source1 = Source.of(names.get(0), imageOpts, format1);
+      Source source2 = Source.of(names.get(1), imageOpts, format2);
+      try (Image first = open(terminal, source1, mode, forceShare);
+          Image second = open(terminal, source2, mode, forceShare)) {
         progress.begin();
         Compare.Result result = Compare.compare(first, second, strict, progress);
         if (!quiet) {
@@ -77,11 +81,15 @@ final class CompareCommand {
     }
   }
 
-  private static Image open(
-      String name, @Nullable String format, CacheMode mode, boolean forceShare) throws Failure {
+  private static Image open(Terminal terminal, Source source, CacheMode mode, boolean forceShare)
+      throws Failure {
     OpenOptions options =
-        Opening.options(format).direct(mode.direct()).sync(mode.sync()).forceShare(forceShare);
-    return Opening.image(FileName.of(name), options, NOT_OPEN);
+        source
+            .options(terminal.secrets())
+            .direct(mode.direct())
+            .sync(mode.sync())
+            .forceShare(forceShare);
+    return Opening.image(source.name(), options, NOT_OPEN);
   }
 
   /**

@@ -78,6 +78,8 @@ final class ConvertCommand {
   private @Nullable Salvage salvage;
   private boolean bitmaps;
   private boolean skipBroken;
+  private boolean imageOpts;
+  private boolean targetImageOpts;
   private ProgressOutput.Style style = ProgressOutput.Style.NONE;
 
   private ConvertCommand(Terminal terminal) {
@@ -136,6 +138,9 @@ final class ConvertCommand {
       case "bitmaps" -> bitmaps = true;
       case "skip-broken-bitmaps" -> skipBroken = true;
       case "progress" -> style = ProgressOutput.style(value);
+      case "object" -> terminal.secrets().add(value);
+      case "image-opts" -> imageOpts = true;
+      case "target-image-opts" -> targetImageOpts = true;
       default -> throw GetOpt.notSupported(option);
     }
   }
@@ -200,6 +205,9 @@ final class ConvertCommand {
     if (existing && !list.isEmpty()) {
       throw new Failure("-o has no effect when skipping image creation");
     }
+    if (targetImageOpts && !existing) {
+      throw new Failure("--target-image-opts requires use of -n flag");
+    }
     if (targetIsZero && !existing) {
       throw new Failure("--target-is-zero requires use of -n flag");
     }
@@ -239,20 +247,20 @@ final class ConvertCommand {
       throw new Failure("Must specify image file name");
     }
     CacheMode.source(sourceCache);
-    List<FileName> names = operands.stream().map(FileName::of).toList();
     var progress =
         new ProgressOutput(terminal, "convert", quiet ? ProgressOutput.Style.NONE : style, 1);
     List<Image> sources = new ArrayList<>();
     boolean done = false;
     try {
       progress.begin();
-      for (FileName name : names.subList(0, names.size() - 1)) {
-        sources.add(Opening.image(name, sourceOptions()));
+      for (String operand : operands.subList(0, operands.size() - 1)) {
+        Source source = Source.of(operand, imageOpts, sourceFormat);
+        sources.add(Opening.image(source.name(), sourceOptions(source)));
       }
       if (snapshot != null) {
-        useSnapshot(sources, names.getFirst(), snapshot);
+        useSnapshot(sources, Source.of(operands.getFirst(), imageOpts, sourceFormat), snapshot);
       }
-      copy(sources, names.getLast(), progress);
+      copy(sources, operands.getLast(), progress);
       progress.end();
       tellHoles();
       done = true;
@@ -266,22 +274,23 @@ final class ConvertCommand {
     }
   }
 
-  private OpenOptions sourceOptions() throws Failure {
+  private OpenOptions sourceOptions(Source source) throws Failure {
     CacheMode mode = CacheMode.source(sourceCache);
-    return Opening.options(sourceFormat)
+    return source
+        .options(terminal.secrets())
         .direct(mode.direct())
         .sync(mode.sync())
         .forceShare(forceShare);
   }
 
   /** Opens the only source anew, as it was when a snapshot of it was made. */
-  private void useSnapshot(List<Image> sources, FileName name, String wanted) throws Exception {
+  private void useSnapshot(List<Image> sources, Source source, String wanted) throws Exception {
     if (sources.size() > 1) {
       throw new Failure("No support for concatenating multiple snapshot");
     }
     String id = SnapshotCommand.find(sources.getFirst(), wanted);
     sources.removeFirst().close();
-    sources.add(Opening.image(name, sourceOptions().snapshot(id)));
+    sources.add(Opening.image(source.name(), sourceOptions(source).snapshot(id)));
   }
 
   /** What could not be read. */
@@ -296,8 +305,7 @@ final class ConvertCommand {
     }
   }
 
-  private void copy(List<Image> sources, FileName target, ProgressOutput progress)
-      throws Exception {
+  private void copy(List<Image> sources, String operand, ProgressOutput progress) throws Exception {
     if (bitmaps) {
       requireBitmaps(sources);
     }
@@ -305,6 +313,9 @@ final class ConvertCommand {
     for (Image source : sources) {
       size += source.size();
     }
+    // Only an image that exists can be named by a list of options: -n is required.
+    Source known = Source.of(operand, targetImageOpts, targetImageOpts ? null : targetFormat);
+    FileName target = known.name();
     @Nullable CreateParameters parameters =
         existing ? null : parameters(target, size, sources.size());
     CacheMode mode = CacheMode.target(targetCache);
@@ -333,7 +344,7 @@ final class ConvertCommand {
     if (parameters != null) {
       create(convert, target, parameters);
     } else {
-      copyInto(convert.targetIsZero(targetIsZero), target, mode, size);
+      copyInto(convert.targetIsZero(targetIsZero), known, mode, size);
     }
     if (bitmaps) {
       warnOfSkippedBitmaps(sources.getFirst());
@@ -359,6 +370,9 @@ final class ConvertCommand {
     }
     if (compressed) {
       requireCompressible();
+      if (parameters.encrypted()) {
+        throw new Failure("Compression and encryption not supported at the same time");
+      }
       String preallocation = parameters.get("preallocation");
       if (preallocation != null && !preallocation.equals("off")) {
         throw new Failure("Compression and preallocation not supported at the same time");
@@ -421,7 +435,9 @@ final class ConvertCommand {
       Path path = Images.resolveName(target, typed.literal());
       FileName file = new FileName(path.toString(), path.toString());
       try {
-        Images.open(path, Opening.options(parameters.get("backing_fmt")).forceShare(forceShare))
+        Images.open(
+                path,
+                Opening.options(parameters.get("backing_fmt")).forceShare(forceShare).withoutKey())
             .close();
         return;
       } catch (IOException e) {
@@ -433,15 +449,16 @@ final class ConvertCommand {
     throw new Failure("Could not open '" + name.typed() + "': Could not open backing file: " + why);
   }
 
-  private void copyInto(Convert convert, FileName target, CacheMode mode, long size)
+  private void copyInto(Convert convert, Source target, CacheMode mode, long size)
       throws Exception {
     if (compressed) {
       requireCompressible();
     }
     try (Image image =
         Opening.image(
-            target,
-            Opening.options(targetFormat)
+            target.name(),
+            target
+                .options(terminal.secrets())
                 .writable(true)
                 .direct(mode.direct())
                 .sync(mode.sync())

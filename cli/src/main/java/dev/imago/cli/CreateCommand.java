@@ -44,6 +44,7 @@ final class CreateCommand {
         case "backing-format" -> backingFormat = options.value();
         case "backing-unsafe" -> unsafe = true;
         case "quiet" -> quiet = true;
+        case "object" -> terminal.secrets().add(options.value());
         default -> throw GetOpt.notSupported(option);
       }
     }
@@ -154,7 +155,7 @@ final class CreateCommand {
     Path path = Images.resolveName(name.newPath(), typed.literal());
     String format = parameters.get("backing_fmt");
     // Its size is all that is wanted: somebody may be writing to it.
-    try (Image image = Images.open(path, Opening.options(format).forceShare(true))) {
+    try (Image image = Images.open(path, Opening.options(format).forceShare(true).withoutKey())) {
       if (format == null) {
         throw new Failure(
             "Backing file specified without backing format\nDetected format of "

@@ -73,6 +73,16 @@ final class CreateParameters {
     return i >= 0 && values[i] != null;
   }
 
+  /** Whether anything is said of encryption, be it enough or not. */
+  boolean encrypted() {
+    for (int i = 0; i < options.length; i++) {
+      if (values[i] != null && options[i].name().startsWith("encrypt.")) {
+        return true;
+      }
+    }
+    return isOn("encryption");
+  }
+
   /** What was set, or the format's own value, or null. */
   @Nullable String get(String name) {
     int i = index(name);
@@ -93,12 +103,7 @@ final class CreateParameters {
   }
 
   private void refuseWhatOnlyQemuKnows(String name) throws Failure {
-    boolean known =
-        name.equals("nocow")
-            || name.equals("extent_size_hint")
-            || (format.equals("qcow2")
-                && (name.equals("encryption") || name.startsWith("encrypt.")));
-    if (known) {
+    if (name.equals("nocow") || name.equals("extent_size_hint")) {
       throw new Failure("Parameter '" + name + "' is not supported here");
     }
   }
@@ -230,6 +235,9 @@ final class CreateParameters {
             .compressionType(compressionType(version));
     if (backing != null && backingFormat != null) {
       made = made.backing(backing, backingFormat);
+    }
+    if (encrypted()) {
+      made = made.luks(new EncryptionParameters(this, terminal.secrets()).toLibrary());
     }
     return withDataFile(made, image, version, backing != null);
   }

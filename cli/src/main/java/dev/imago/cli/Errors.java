@@ -6,6 +6,7 @@ import dev.imago.ConvertException;
 import dev.imago.Images;
 import dev.imago.ReferenceFailedException;
 import dev.imago.UnknownFormatException;
+import dev.imago.image.EncryptionKeyException;
 import dev.imago.image.ImageException;
 import dev.imago.image.ImageFormatException;
 import dev.imago.image.References;
@@ -89,6 +90,7 @@ final class Errors {
       case ImageFormatException e when e.field().equals("magic") -> "Image is not in qcow2 format";
       case ImageException e when e.field().equals("bitmap") ->
           e.problem() + (e.advice().isEmpty() ? "" : "\n" + e.advice());
+      case EncryptionKeyException e -> e.problem();
       case ImageException e ->
           place(e) + ": " + e.problem() + (e.advice().isEmpty() ? "" : "\nhint: " + e.advice());
       case UnknownFormatException e -> "Unknown driver '" + e.format() + "'";

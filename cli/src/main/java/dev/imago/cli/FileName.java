@@ -33,7 +33,9 @@ record FileName(String typed, String literal) {
 
   /** Refuses names of anything but local files. */
   void requireLocal() throws Failure {
-    String protocol = protocol(typed);
+    // What an option list names is a file whatever it looks like.
+    boolean listed = !typed.equals(literal) && !typed.startsWith("file:");
+    String protocol = listed ? "" : protocol(typed);
     if (!protocol.isEmpty() && !protocol.equals("file")) {
       throw new Failure("Unknown protocol '" + protocol + "'");
     }

@@ -29,6 +29,27 @@ record FormatOption(String name, Type type, String help, @Nullable String initia
 
   /** In the order in which the line {@code Formatting …} names them. */
   private static final FormatOption[] QCOW2 = {
+    new FormatOption(
+        "encryption",
+        Type.BOOL,
+        "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)",
+        null),
+    new FormatOption(
+        "encrypt.format", Type.STRING, "Encrypt the image, format choices: 'aes', 'luks'", null),
+    new FormatOption(
+        "encrypt.key-secret",
+        Type.STRING,
+        "ID of secret providing qcow AES key or LUKS passphrase",
+        null),
+    new FormatOption(
+        "encrypt.cipher-alg", Type.STRING, "Name of encryption cipher algorithm", null),
+    new FormatOption("encrypt.cipher-mode", Type.STRING, "Name of encryption cipher mode", null),
+    new FormatOption("encrypt.ivgen-alg", Type.STRING, "Name of IV generator algorithm", null),
+    new FormatOption(
+        "encrypt.ivgen-hash-alg", Type.STRING, "Name of IV generator hash algorithm", null),
+    new FormatOption("encrypt.hash-alg", Type.STRING, "Name of encryption hash algorithm", null),
+    new FormatOption(
+        "encrypt.iter-time", Type.NUMBER, "Time to spend in PBKDF in milliseconds", null),
     new FormatOption("cluster_size", Type.SIZE, "qcow2 cluster size", "65536"),
     new FormatOption("extended_l2", Type.BOOL, "Extended L2 tables", "off"),
     new FormatOption(

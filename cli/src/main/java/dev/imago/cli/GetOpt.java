@@ -153,6 +153,11 @@ final class GetOpt {
     return FileName.of(operands.getFirst());
   }
 
+  /** The same for a command that knows {@code --image-opts}. */
+  Source onlySource(boolean imageOpts, @Nullable String format) throws UsageException, Failure {
+    return Source.of(onlyFile().typed(), imageOpts, format);
+  }
+
   /**
    * Refuses an option that qemu-img has and this program does not.
    *

@@ -1,6 +1,7 @@
 package dev.imago.cli;
 
 import dev.imago.Images;
+import dev.imago.image.LuksInfo;
 import dev.imago.qcow2.Qcow2Info;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -147,7 +148,7 @@ record ImageInfo(
     dict.put("compression-type", q.compressionType());
     dict.put("refcount-bits", q.refcountBits());
     if (q.encryption() != null) {
-      dict.put("encrypt", new Dict().put("format", q.encryption()));
+      dict.put("encrypt", encryption(q.encryption(), q.luks()));
     }
     if (q.version() < 3) {
       return dict;
@@ -165,6 +166,32 @@ record ImageInfo(
       }
     }
     return dict;
+  }
+
+  private static Dict encryption(String format, @Nullable LuksInfo luks) {
+    Dict dict = new Dict().put("format", format);
+    if (luks == null) {
+      return dict;
+    }
+    dict.put("ivgen-alg", luks.ivGenerator());
+    if (luks.ivHash() != null) {
+      dict.put("ivgen-hash-alg", luks.ivHash());
+    }
+    List<Dict> slots = new ArrayList<>();
+    for (LuksInfo.Slot slot : luks.slots()) {
+      Dict one = new Dict().put("active", slot.active());
+      if (slot.active()) {
+        one.put("iters", slot.iterations()).put("stripes", slot.stripes());
+      }
+      slots.add(one.put("key-offset", slot.keyOffset()));
+    }
+    return dict.put("hash-alg", luks.hash())
+        .put("cipher-alg", luks.cipher())
+        .put("cipher-mode", luks.mode())
+        .put("uuid", luks.uuid())
+        .put("slots", slots)
+        .put("payload-offset", luks.payloadOffset())
+        .put("master-key-iters", luks.masterKeyIterations());
   }
 
   private static List<Dict> bitmaps(List<Qcow2Info.Bitmap> bitmaps) {

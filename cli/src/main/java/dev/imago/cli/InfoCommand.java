@@ -30,6 +30,7 @@ final class InfoCommand {
     String output = "human";
     boolean chain = false;
     boolean forceShare = false;
+    boolean imageOpts = false;
     for (String option = options.next(); option != null; option = options.next()) {
       switch (option) {
         case "help" -> {
@@ -39,13 +40,15 @@ final class InfoCommand {
         case "force-share" -> forceShare = true;
         case "output" -> output = options.value();
         case "backing-chain" -> chain = true;
+        case "object" -> terminal.secrets().add(options.value());
+        case "image-opts" -> imageOpts = true;
         default -> throw GetOpt.notSupported(option);
       }
     }
-    FileName name = options.onlyFile();
+    Source source = options.onlySource(imageOpts, format);
     OutputFormat outputFormat = OutputFormat.of(output);
     List<ImageInfo> images = new ArrayList<>();
-    images.add(look(name, format, forceShare));
+    images.add(look(source.name(), source.format(), forceShare));
     if (chain) {
       addChain(images, forceShare);
     }

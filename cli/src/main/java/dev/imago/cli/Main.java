@@ -61,6 +61,7 @@ public final class Main {
       terminal.error(failure.getMessage());
       code = failure.exitCode();
     }
+    terminal.secrets().close();
     out.flush();
     err.flush();
     return code;

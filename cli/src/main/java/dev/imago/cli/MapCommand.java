@@ -23,6 +23,7 @@ final class MapCommand {
     String format = null;
     String output = "human";
     boolean forceShare = false;
+    boolean imageOpts = false;
     long start = 0;
     long length = -1;
     for (String option = options.next(); option != null; option = options.next()) {
@@ -35,15 +36,20 @@ final class MapCommand {
         case "output" -> output = options.value();
         case "start-offset" -> start = size(terminal, "start offset", options.value());
         case "max-length" -> length = size(terminal, "max length", options.value());
+        case "object" -> terminal.secrets().add(options.value());
+        case "image-opts" -> imageOpts = true;
         default -> throw GetOpt.notSupported(option);
       }
     }
-    FileName name = options.onlyFile();
+    Source source = options.onlySource(imageOpts, format);
     MapPrinter printer =
         OutputFormat.of(output) == OutputFormat.JSON
             ? new MapPrinter.Json(terminal)
             : new MapPrinter.Human(terminal);
-    try (Image image = Opening.image(name, Opening.options(format).forceShare(forceShare))) {
+    try (Image image =
+        Opening.image(
+            source.name(),
+            source.options(terminal.secrets()).forceShare(forceShare).withoutKey())) {
       printer.begin();
       walk(image, start, length, printer);
     }

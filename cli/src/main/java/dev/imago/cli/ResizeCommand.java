@@ -38,25 +38,29 @@ final class ResizeCommand {
     String preallocation = "off";
     boolean quiet = false;
     boolean shrink = false;
+    boolean imageOpts = false;
     for (String option = options.next(); option != null; option = options.next()) {
       switch (option) {
         case "f" -> format = options.value();
         case "q" -> quiet = true;
         case "preallocation" -> preallocation = known(options.value());
         case "shrink" -> shrink = true;
+        case "object" -> terminal.secrets().add(options.value());
+        case "image-opts" -> imageOpts = true;
         default -> throw GetOpt.notSupported(option);
       }
     }
     if (options.operands().size() != 1) {
       throw new UsageException("Expecting image file name and size");
     }
-    FileName name = FileName.of(options.operands().getFirst());
+    Source source = Source.of(options.operands().getFirst(), imageOpts, format);
     char sign = text.isEmpty() ? 0 : text.charAt(0);
     boolean relative = sign == '+' || sign == '-';
     long given = Size.requireParameter(terminal, "size", relative ? text.substring(1) : text);
-    try (Image image = Opening.image(name, Opening.options(format).writable(true))) {
-      if (format == null && image.format().equals("raw")) {
-        Opening.warnOfProbing(terminal, name);
+    try (Image image =
+        Opening.image(source.name(), source.options(terminal.secrets()).writable(true))) {
+      if (source.format() == null && image.format().equals("raw")) {
+        Opening.warnOfProbing(terminal, source.name());
       }
       long size = relative ? image.size() + (sign == '+' ? given : -given) : given;
       if (given < 0 || size <= 0) {

@@ -34,6 +34,7 @@ final class SnapshotCommand {
     String action = "";
     String snapshot = "";
     boolean forceShare = false;
+    boolean imageOpts = false;
     for (String option = options.next(); option != null; option = options.next()) {
       switch (option) {
         case "help" -> {
@@ -50,10 +51,13 @@ final class SnapshotCommand {
         // There is nothing to be silent about.
         case "q" -> {}
         case "force-share" -> forceShare = true;
+        case "object" -> terminal.secrets().add(options.value());
+        case "image-opts" -> imageOpts = true;
         default -> throw GetOpt.notSupported(option);
       }
     }
-    FileName name = options.onlyFile();
+    Source source = options.onlySource(imageOpts, format);
+    FileName name = source.name();
     boolean writable = !action.isEmpty() && !action.equals("list");
     if (writable && forceShare) {
       throw new Failure(
@@ -61,9 +65,9 @@ final class SnapshotCommand {
               + name.typed()
               + "': force-share=on can only be used with read-only images");
     }
-    OpenOptions how = Opening.options(format).writable(writable).forceShare(forceShare);
-    try (Image image = Opening.image(name, how)) {
-      if (writable && format == null && image.format().equals("raw")) {
+    OpenOptions how = source.options(terminal.secrets()).writable(writable).forceShare(forceShare);
+    try (Image image = Opening.image(name, writable ? how : how.withoutKey())) {
+      if (writable && source.format() == null && image.format().equals("raw")) {
         Opening.warnOfProbing(terminal, name);
       }
       switch (action) {

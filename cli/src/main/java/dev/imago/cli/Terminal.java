@@ -3,11 +3,18 @@ package dev.imago.cli;
 import java.io.PrintStream;
 
 /**
- * Where a command's words go. Results go to {@code out}, everything else to {@code err}.
+ * Where a command's words go, and where its passphrases are kept. Results go to {@code out},
+ * everything else to {@code err}.
  *
  * @param program the name under which we were called; it stands before every message
+ * @param secrets what the command line brought of them; wiped at its end
  */
-record Terminal(String program, PrintStream out, PrintStream err) {
+record Terminal(String program, PrintStream out, PrintStream err, Secrets secrets) {
+
+  /** Without secrets. */
+  Terminal(String program, PrintStream out, PrintStream err) {
+    this(program, out, err, new Secrets());
+  }
 
   /** Prints a result as it is. */
   void print(CharSequence text) {

@@ -2,11 +2,14 @@ package dev.imago.cli;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.imago.CreateOptions;
+import dev.imago.image.LuksOptions;
 import java.io.ByteArrayOutputStream;
+import java.io.OutputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
@@ -54,13 +57,50 @@ class CreateParametersTest {
   }
 
   @Test
-  void encryptionIsRefusedAndNotIgnored() {
-    for (String list : new String[] {"encryption=on", "encrypt.format=luks", "nocow=on"}) {
-      assertTrue(
-          assertThrows(Failure.class, () -> qcow2.set(list))
-              .getMessage()
-              .endsWith("supported here"));
+  void whatOnlyQemuKnowsIsRefusedAndNotIgnored() {
+    assertTrue(
+        assertThrows(Failure.class, () -> qcow2.set("nocow=on"))
+            .getMessage()
+            .endsWith("supported here"));
+  }
+
+  @Test
+  void encryptionThatCannotBeIsRefused() throws Exception {
+    String[][] wrong = {
+      {"encrypt.format=luks", "Parameter 'encrypt.key-secret' is required for cipher"},
+      {"encryption=on", "Parameter 'encrypt.key-secret' is required for cipher"},
+      {"encrypt.key-secret=s", "Parameter 'encrypt.format' is missing"},
+      {"encrypt.format=rot13", "Parameter 'format' does not accept value 'rot13'"},
+      {"encrypt.format=luks,encrypt.key-secret=s", "No secret with id 's'"}
+    };
+    for (String[] each : wrong) {
+      CreateParameters parameters = new CreateParameters(terminal(), "qcow2");
+      parameters.set("size=1M," + each[0]);
+      assertEquals(
+          each[1], assertThrows(Failure.class, () -> parameters.toLibrary(IMAGE)).getMessage());
     }
+  }
+
+  @Test
+  void encryptionIsHandedToTheLibrary() throws Exception {
+    Terminal terminal = terminal();
+    terminal.secrets().add("secret,id=s,data=geheim");
+    CreateParameters parameters = new CreateParameters(terminal, "qcow2");
+    parameters.set(
+        "size=1M,encrypt.format=luks,encrypt.key-secret=s,encrypt.cipher-mode=cbc,"
+            + "encrypt.ivgen-alg=essiv,encrypt.iter-time=5");
+    LuksOptions luks = parameters.toLibrary(IMAGE).luks();
+    assertNotNull(luks);
+    assertEquals("cbc", luks.mode());
+    assertEquals("sha256", luks.ivHash());
+    assertEquals(5, luks.iterationMillis());
+    assertTrue(parameters.describe("x").contains(" encrypt.format=luks encrypt.key-secret=s "));
+    assertFalse(parameters.describe("x").contains("geheim"));
+  }
+
+  private static Terminal terminal() {
+    PrintStream nowhere = new PrintStream(OutputStream.nullOutputStream());
+    return new Terminal("imago", nowhere, nowhere);
   }
 
   @Test

@@ -12,7 +12,8 @@ public abstract sealed class ImageException extends IOException
     permits ImageFormatException,
         CorruptImageException,
         UnsupportedFeatureException,
-        ReferenceDeniedException {
+        ReferenceDeniedException,
+        EncryptionKeyException {
   private static final long serialVersionUID = 1L;
 
   private final String image;

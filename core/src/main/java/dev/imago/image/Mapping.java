@@ -35,7 +35,8 @@ public sealed interface Mapping {
   /**
    * The bytes are kept in another form: only the layer itself can read them.
    *
-   * @param encoding {@code deflate}, {@code zstd}, …
+   * @param encoding {@code deflate}, {@code zstd}; {@code luks}, {@code aes} for encrypted data,
+   *     which is as long encoded as not
    * @param hostOffset where the encoded form starts
    * @param encodedLength its length in bytes; an upper bound where the format knows no better
    */

@@ -281,6 +281,9 @@ final class ClusterWriter {
 
   /** Whether the part of a place that must be filled is known to read as zero. */
   private boolean readsAsZero(Place place) throws IOException {
+    if (!data.holesReadAsZero()) {
+      return false;
+    }
     if (place.taken() != null && place.taken().untouched()) {
       return true;
     }

@@ -21,15 +21,21 @@ final class GuestReader {
   private final Metadata metadata;
   private final Geometry geometry;
   private final Storage data;
+  private final Encryption encryption;
   private final @Nullable Image backing;
   private final InflatedClusters inflated;
   private final boolean writable;
 
   GuestReader(
-      Metadata metadata, @Nullable Image backing, InflatedClusters inflated, boolean writable) {
+      Metadata metadata,
+      Encryption encryption,
+      @Nullable Image backing,
+      InflatedClusters inflated,
+      boolean writable) {
     this.metadata = metadata;
     this.geometry = metadata.geometry;
     this.data = metadata.data;
+    this.encryption = encryption;
     this.backing = backing;
     this.inflated = inflated;
     this.writable = writable;
@@ -117,13 +123,22 @@ final class GuestReader {
       dst.limit(dst.position() + (int) run.length);
       switch (run.kind) {
         case DATA ->
-            data.read(dst, (run.descriptor & Geometry.OFFSET_MASK) + geometry.inCluster(at));
+            readData(dst, (run.descriptor & Geometry.OFFSET_MASK) + geometry.inCluster(at), at);
         case COMPRESSED -> inflated.read(dst, run.descriptor, (int) geometry.inCluster(at), at);
         case ZERO, ZERO_ALLOCATED -> zero(dst);
         default -> readBehind(dst, at);
       }
       at += run.length;
       dst.limit(limit);
+    }
+  }
+
+  private void readData(ByteBuffer dst, long hostOffset, long guestOffset) throws IOException {
+    LegacyAes legacy = encryption.legacy();
+    if (legacy != null) {
+      legacy.read(dst, hostOffset, guestOffset);
+    } else {
+      data.read(dst, hostOffset);
     }
   }
 
@@ -205,12 +220,7 @@ final class GuestReader {
     long length = slice == null ? run.length : lengthInTable(run, guestOffset, maxLength);
     long host = (run.descriptor & Geometry.OFFSET_MASK) + geometry.inCluster(guestOffset);
     return switch (run.kind) {
-      case DATA ->
-          new Mapping.Data(
-              data,
-              host,
-              length,
-              writable && run.descriptor < 0 && metadata.tableWritable(guestOffset));
+      case DATA -> dataAt(host, guestOffset, length, run.descriptor);
       case ZERO -> new Mapping.Zero(length, true, -1);
       case ZERO_ALLOCATED -> new Mapping.Zero(length, true, host);
       case COMPRESSED ->
@@ -225,6 +235,15 @@ final class GuestReader {
               ? new Mapping.Unallocated(length)
               : new Mapping.Backing(backing, guestOffset, length);
     };
+  }
+
+  /** Encrypted data is nothing that others could read or copy as it lies there. */
+  private Mapping dataAt(long hostOffset, long guestOffset, long length, long entry) {
+    String method = encryption.method();
+    return method != null
+        ? new Mapping.Encoded(data, method, hostOffset, length, length)
+        : new Mapping.Data(
+            data, hostOffset, length, writable && entry < 0 && metadata.tableWritable(guestOffset));
   }
 
   /** Lengthens a run over further slices of the same L2 table that are at hand. */

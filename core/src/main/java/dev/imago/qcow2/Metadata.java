@@ -28,7 +28,7 @@ final class Metadata {
   /** The image file. */
   final Storage storage;
 
-  /** Where guest data lies: the image file or the data file. */
+  /** Where guest data lies, in the clear: the image file or the data file, perhaps decrypted. */
   final Storage data;
 
   /** Whether the data file must stay a valid raw image. */
@@ -62,7 +62,7 @@ final class Metadata {
     this.header = parts.header();
     this.geometry = header.geometry();
     this.storage = parts.storage();
-    this.data = parts.data();
+    this.data = parts.encryption().guestData();
     this.rawData = (header.autoclear() & Header.AUTOCLEAR_RAW_DATA_FILE) != 0;
     this.size = parts.size();
     this.snapshots = new SnapshotStore(storage, header);
@@ -87,7 +87,7 @@ final class Metadata {
             lock,
             geometry,
             storage,
-            data,
+            parts.data(),
             parts.options().sync(),
             events,
             l1,

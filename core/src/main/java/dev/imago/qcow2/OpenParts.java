@@ -24,11 +24,13 @@ import org.jspecify.annotations.Nullable;
  * What opening an image puts together: header, tables, map of metadata, backing image, data file.
  *
  * @param data the data file, or the image file itself
+ * @param encryption where guest data is in the clear
  * @param size bytes of the disk
  */
 record OpenParts(
     Storage storage,
     Storage data,
+    Encryption encryption,
     @Nullable Image backing,
     HeaderCluster cluster,
     long size,
@@ -57,14 +59,13 @@ record OpenParts(
         cluster = makeWritable(storage, cluster);
       }
       Header header = cluster.header();
-      if (options.dataFile()) {
-        header.requireReadable(storage.name());
-      }
       Storage data = storage;
       if (header.externalData()) {
         data = openData(storage, options, references, cluster);
         opened.add(data);
       }
+      Encryption encryption = Encryption.open(storage, data, cluster, options);
+      opened.add(encryption.guestData());
       Image backing = null;
       String backingName = cluster.backingName().orElse("");
       if (options.backing() && !backingName.isEmpty()) {
@@ -78,10 +79,23 @@ record OpenParts(
       if (options.writable()) {
         reftable = readReftable(storage, header);
         fill(map, storage, header, l1, reftable);
+        cluster
+            .luks()
+            .ifPresent(luks -> map.add(luks.offset(), header.geometry().clusters(luks.length())));
       }
       return new Qcow2Image(
           new OpenParts(
-              storage, data, backing, cluster, disk.size, l1, reftable, map, options, events));
+              storage,
+              data,
+              encryption,
+              backing,
+              cluster,
+              disk.size,
+              l1,
+              reftable,
+              map,
+              options,
+              events));
     } catch (IOException | RuntimeException e) {
       for (AutoCloseable each : opened.reversed()) {
         try {
@@ -179,7 +193,6 @@ record OpenParts(
           "Image is corrupt; cannot be opened read/write",
           "open it read-only to save its data, or repair it");
     }
-    header.requireReadable(storage.name());
     if (!header.dirty()) {
       return cluster;
     }

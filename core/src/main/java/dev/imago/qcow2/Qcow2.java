@@ -2,12 +2,14 @@ package dev.imago.qcow2;
 
 import dev.imago.image.CheckResult;
 import dev.imago.image.CompactResult;
+import dev.imago.image.EncryptionKeyException;
 import dev.imago.image.Image;
 import dev.imago.image.ImageFormatException;
 import dev.imago.image.Progress;
 import dev.imago.image.ReferenceOpener;
 import dev.imago.image.RepairMode;
 import dev.imago.image.RepairResult;
+import dev.imago.image.Secret;
 import dev.imago.image.Snapshot;
 import dev.imago.image.SyncMode;
 import dev.imago.image.UnsupportedFeatureException;
@@ -16,6 +18,7 @@ import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.time.Instant;
+import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -81,6 +84,48 @@ public final class Qcow2 {
    */
   public static void validate(Qcow2CreateOptions options) throws IOException {
     Qcow2Creator.check(options);
+  }
+
+  /**
+   * Adds a passphrase to an image that is encrypted with LUKS. A crash leaves the slot unused or
+   * whole.
+   *
+   * @param image open for writing, with its key
+   * @param slot 0 to 7, not in use; -1 for the first that is free
+   * @param millis how long trying the passphrase is to take
+   * @return the slot
+   * @throws IllegalArgumentException if the slot is in use, or the image not encrypted with LUKS
+   */
+  public static int addKey(Image image, Secret secret, int slot, long millis) throws IOException {
+    int[] used = {-1};
+    KeySlots.of(image).changeKeys(slots -> used[0] = slots.add(secret, slot, millis));
+    return used[0];
+  }
+
+  /**
+   * Takes a key slot out of use and overwrites its key material.
+   *
+   * @param image open for writing
+   * @param force whether the last slot may be erased, and all data with it
+   * @throws IllegalArgumentException if it is the last one in use, or the image not encrypted with
+   *     LUKS
+   */
+  public static void eraseKey(Image image, int slot, boolean force) throws IOException {
+    KeySlots.of(image).changeKeys(slots -> slots.erase(slot, force));
+  }
+
+  /**
+   * Erases every slot that a passphrase opens.
+   *
+   * @return which
+   * @throws EncryptionKeyException if it opens none
+   * @throws IllegalArgumentException if no slot would be left
+   */
+  public static List<Integer> eraseKeys(Image image, Secret secret, boolean force)
+      throws IOException {
+    List<Integer> erased = new ArrayList<>();
+    KeySlots.of(image).changeKeys(slots -> erased.addAll(slots.eraseMatching(secret, force)));
+    return erased;
   }
 
   /**

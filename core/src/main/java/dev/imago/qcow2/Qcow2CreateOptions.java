@@ -1,5 +1,6 @@
 package dev.imago.qcow2;
 
+import dev.imago.image.LuksOptions;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -20,6 +21,7 @@ public final class Qcow2CreateOptions {
   private @Nullable String dataFile;
   private boolean dataFileRaw;
   private Preallocation preallocation = Preallocation.OFF;
+  private @Nullable LuksOptions luks;
 
   private Qcow2CreateOptions(long size) {
     this.size = size;
@@ -38,6 +40,7 @@ public final class Qcow2CreateOptions {
     copy.dataFile = dataFile;
     copy.dataFileRaw = dataFileRaw;
     copy.preallocation = preallocation;
+    copy.luks = luks;
     return copy;
   }
 
@@ -179,6 +182,18 @@ public final class Qcow2CreateOptions {
   /** Whether the data file is a raw image of the disk at all times. */
   public boolean dataFileRaw() {
     return dataFileRaw;
+  }
+
+  /** A copy whose guest data is encrypted, or not if null. */
+  public Qcow2CreateOptions withLuks(@Nullable LuksOptions value) {
+    Qcow2CreateOptions copy = copy();
+    copy.luks = value;
+    return copy;
+  }
+
+  /** How guest data is encrypted, or null. */
+  public @Nullable LuksOptions luks() {
+    return luks;
   }
 
   /** A copy with another preallocation; with a backing file only if there are subclusters. */

@@ -1,5 +1,7 @@
 package dev.imago.qcow2;
 
+import dev.imago.crypto.LuksArea;
+import dev.imago.image.LuksOptions;
 import dev.imago.image.SyncMode;
 import dev.imago.qcow2.Qcow2CreateOptions.Preallocation;
 import dev.imago.qcow2.ondisk.Bytes;
@@ -9,6 +11,7 @@ import dev.imago.qcow2.ondisk.Header;
 import dev.imago.qcow2.ondisk.HeaderCluster;
 import dev.imago.qcow2.ondisk.HeaderDraft;
 import dev.imago.qcow2.ondisk.HeaderExtension;
+import dev.imago.qcow2.ondisk.LuksPointer;
 import dev.imago.qcow2.ondisk.RefcountBlock;
 import dev.imago.storage.MemoryStorage;
 import dev.imago.storage.Storage;
@@ -45,11 +48,13 @@ final class Qcow2Creator {
   private final Preallocation preallocation;
   private final SyncMode sync;
   private final long oldSize;
+  private final long luksBytes;
 
   // The layout, in clusters: the header is cluster 0, the refcount table starts at 1.
   private final long tableClusters;
   private final long blocks;
   private final long l1Entries;
+  private final long luksStart;
   private final long l1Start;
   private final long l2Start;
   private final long l2Tables;
@@ -81,11 +86,15 @@ final class Qcow2Creator {
     long dataClusters = mapped && !g.externalData() ? g.clusters(size) : 0;
     l2Tables = mapped ? l1Entries : 0;
     long l1Clusters = g.clusters(l1Entries * Geometry.ENTRY_BYTES);
-    long fixed = 1 + l1Clusters + l2Tables + dataClusters;
+    LuksOptions luks = options.luks();
+    luksBytes = luks == null ? 0 : LuksArea.bytes(luks);
+    long luksClusters = g.clusters(luksBytes);
+    long fixed = 1 + luksClusters + l1Clusters + l2Tables + dataClusters;
     long[] refcounts = refcountClusters(fixed, g);
     tableClusters = refcounts[0];
     blocks = refcounts[1];
-    l1Start = 1 + tableClusters + blocks;
+    luksStart = 1 + tableClusters + blocks;
+    l1Start = luksStart + luksClusters;
     l2Start = l1Start + l1Clusters;
     dataStart = l2Start + l2Tables;
     end = dataStart + dataClusters;
@@ -201,6 +210,22 @@ final class Qcow2Creator {
       }
     }
     validateNames(o);
+    validateEncryption(o, v3);
+  }
+
+  private static void validateEncryption(Qcow2CreateOptions o, boolean v3) {
+    LuksOptions luks = o.luks();
+    if (luks == null) {
+      return;
+    }
+    LuksArea.validate(luks);
+    if (o.dataFileRaw()) {
+      throw new IllegalArgumentException(
+          "Encryption and data-file-raw cannot be used at the same time");
+    }
+    if (!v3 && o.preallocation() != Preallocation.OFF) {
+      throw new IllegalArgumentException("Preallocation of encrypted images is" + V3_ONLY);
+    }
   }
 
   private static void validateNames(Qcow2CreateOptions o) {
@@ -246,6 +271,10 @@ final class Qcow2Creator {
       d.incompatible |= Header.INCOMPATIBLE_DATA_FILE;
       extensions.add(HeaderExtension.of(HeaderExtension.DATA_FILE, options.dataFile()));
     }
+    if (luksBytes > 0) {
+      d.cryptMethod = Header.CRYPT_LUKS;
+      extensions.add(new LuksPointer(g.clusterOffset(luksStart), luksBytes).extension());
+    }
     if (options.dataFileRaw()) {
       d.autoclear |= Header.AUTOCLEAR_RAW_DATA_FILE;
     }
@@ -277,6 +306,7 @@ final class Qcow2Creator {
 
   private void writeTables() throws IOException {
     zero(0, 1);
+    writeLuksHeader();
     write(1, tableClusters, blocks, i -> g.clusterOffset(1 + tableClusters + i));
     writeRefcountBlocks();
     LongUnaryOperator l1 = i -> i < l2Tables ? g.clusterOffset(l2Start + i) | Geometry.COPIED : 0;
@@ -285,13 +315,27 @@ final class Qcow2Creator {
     } else {
       write(l1Start, l2Start - l1Start, l1Entries, l1);
       long dataOffset = g.externalData() ? 0 : g.clusterOffset(dataStart);
+      // What was never encrypted would not read as zero.
+      long unwritten = luksBytes > 0 && !g.extendedL2() ? Geometry.READS_AS_ZERO : 0;
       // Of an extended entry the second word stays 0: the subclusters are not allocated.
       int words = g.l2EntryWords();
       write(
           l2Start,
           l2Tables,
           g.clusters(size) * words,
-          i -> i % words == 0 ? g.clusterOffset(i / words) + dataOffset | Geometry.COPIED : 0);
+          i ->
+              i % words == 0
+                  ? g.clusterOffset(i / words) + dataOffset | Geometry.COPIED | unwritten
+                  : 0);
+    }
+  }
+
+  /** Makes a key. Where nobody writes key material, old contents of the file are cleared. */
+  private void writeLuksHeader() throws IOException {
+    LuksOptions luks = options.luks();
+    if (luks != null) {
+      zero(luksStart, l1Start);
+      new LuksArea(storage, g.clusterOffset(luksStart), luksBytes).create(luks).close();
     }
   }
 

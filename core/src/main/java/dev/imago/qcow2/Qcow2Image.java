@@ -42,6 +42,7 @@ final class Qcow2Image implements Image {
   private final FixedMappings fixed;
   private final Resizer resizer;
   private final SnapshotOperations snapshotOperations;
+  private final KeySlots keySlots;
 
   Qcow2Image(OpenParts parts) throws IOException {
     this.metadata = new Metadata(parts, this::release);
@@ -53,12 +54,13 @@ final class Qcow2Image implements Image {
     ClusterCodec codec =
         ClusterCodec.of(parts.header().compressionType(), parts.options().compression());
     this.inflated = new InflatedClusters(metadata.storage, geometry, codec);
-    this.reader = new GuestReader(metadata, backing, inflated, !readOnly);
+    this.reader = new GuestReader(metadata, parts.encryption(), backing, inflated, !readOnly);
     this.writer = new ClusterWriter(metadata, reader);
     this.compressor = new CompressedWriter(metadata, writer, codec);
     this.fixed = new FixedMappings(metadata, reader, writer, backing);
     this.resizer = new Resizer(metadata, fixed, writer, backing);
     this.snapshotOperations = new SnapshotOperations(metadata);
+    this.keySlots = new KeySlots(metadata, parts);
   }
 
   @Override
@@ -577,6 +579,11 @@ final class Qcow2Image implements Image {
     } finally {
       requests.leave(token);
     }
+  }
+
+  /** Changes key slots; guest data is not touched. */
+  void changeKeys(KeySlots.Change change) throws IOException {
+    change(0, 0, () -> change.apply(keySlots));
   }
 
   /** The image file and the data file, for tests of this room. */

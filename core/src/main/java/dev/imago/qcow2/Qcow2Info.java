@@ -1,6 +1,7 @@
 package dev.imago.qcow2;
 
 import dev.imago.image.ImageFormatException;
+import dev.imago.image.LuksInfo;
 import dev.imago.image.Snapshot;
 import dev.imago.qcow2.ondisk.BitmapDirectoryEntry;
 import dev.imago.qcow2.ondisk.BitmapsExtension;
@@ -15,7 +16,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * What a qcow2 image says about itself. Names and texts are as they stand in the image, whoever
- * wrote them; nothing they name was opened. The contents of a LUKS header are not looked at.
+ * wrote them; nothing they name was opened.
  *
  * @param version 2 or 3, which QEMU calls compat 0.10 and 1.1
  * @param size bytes of the disk as the guest sees it
@@ -27,6 +28,7 @@ import org.jspecify.annotations.Nullable;
  * @param dirty whether the image was not closed cleanly
  * @param corrupt whether someone has marked the image as corrupt
  * @param encryption {@code aes} or {@code luks}, or null
+ * @param luks what the LUKS header says, or null if there is none
  * @param backingFile the backing file's name, or null
  * @param backingFormat the backing file's format, or null if the image does not say
  * @param dataFile the data file's name, or null; see {@code externalData}
@@ -46,6 +48,7 @@ public record Qcow2Info(
     boolean dirty,
     boolean corrupt,
     @Nullable String encryption,
+    @Nullable LuksInfo luks,
     @Nullable String backingFile,
     @Nullable String backingFormat,
     @Nullable String dataFile,
@@ -89,6 +92,7 @@ public record Qcow2Info(
           case Header.CRYPT_LUKS -> "luks";
           default -> null;
         },
+        cluster.luks().isPresent() ? Encryption.luks(storage, cluster).header().info() : null,
         cluster.backingName().orElse(null),
         cluster.backingFormat().orElse(null),
         h.externalData() ? cluster.dataFileName().orElse(null) : null,

@@ -1,5 +1,6 @@
 package dev.imago.qcow2;
 
+import dev.imago.image.Secret;
 import dev.imago.image.SyncMode;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
@@ -16,6 +17,8 @@ public final class Qcow2OpenOptions {
   private Compression compression = Compression.USUAL;
   private boolean reuse = true;
   private @Nullable String snapshot;
+  private @Nullable Secret key;
+  private boolean locked;
 
   private Qcow2OpenOptions() {}
 
@@ -31,6 +34,8 @@ public final class Qcow2OpenOptions {
     copy.compression = compression;
     copy.reuse = reuse;
     copy.snapshot = snapshot;
+    copy.key = key;
+    copy.locked = locked;
     return copy;
   }
 
@@ -102,6 +107,31 @@ public final class Qcow2OpenOptions {
     copy.backing = openBacking;
     copy.dataFile = openDataFile;
     return copy;
+  }
+
+  /**
+   * The same with another key.
+   *
+   * @param newKey opens an encrypted image, or null; it stays the caller's, and is not needed any
+   *     more once the image is open
+   * @param openLocked whether an encrypted image is opened without a key, too: its metadata can be
+   *     looked at, guest data cannot be read or written
+   */
+  public Qcow2OpenOptions withKey(@Nullable Secret newKey, boolean openLocked) {
+    Qcow2OpenOptions copy = copy();
+    copy.key = newKey;
+    copy.locked = openLocked;
+    return copy;
+  }
+
+  /** What opens an encrypted image, or null. */
+  public @Nullable Secret key() {
+    return key;
+  }
+
+  /** Whether an encrypted image is opened without its key, if there is none. */
+  public boolean locked() {
+    return locked;
   }
 
   /** Whether the backing image is opened. */

@@ -1,6 +1,7 @@
 package dev.imago.storage;
 
 import dev.imago.internal.Buffers;
+import dev.imago.internal.RangeLock;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;

@@ -94,6 +94,15 @@ public interface Storage extends Closeable {
   }
 
   /**
+   * Whether holes, and what lies behind the end, read as zero. They do, but where the bytes are
+   * decrypted on their way: there only what was written is known, {@link #run} calls everything
+   * data, and {@link #discard} leaves anything behind.
+   */
+  default boolean holesReadAsZero() {
+    return true;
+  }
+
+  /**
    * Gives host space back where the storage can. What can be given back reads as zero afterwards;
    * what cannot (partial blocks, no support) keeps its bytes. The size stays.
    *

@@ -75,6 +75,11 @@ public final class TaggedStorage<T> implements Storage {
   }
 
   @Override
+  public boolean holesReadAsZero() {
+    return storage.holesReadAsZero();
+  }
+
+  @Override
   public boolean discard(long hostOffset, long length) throws IOException {
     return storage.discard(hostOffset, length);
   }

@@ -167,7 +167,10 @@ final class CrashJudge {
       if (data != null) {
         data.writeTo(folder.resolve("disk.data"));
       }
-      Qemu.Check theirs = Qemu.check(path);
+      Qemu.Check theirs =
+          setup.kind() == Kind.ENCRYPTED
+              ? Qemu.check(path, CrashSetup.PASSPHRASE)
+              : Qemu.check(path);
       if (theirs.corruptions() != stale || theirs.checkErrors() != 0) {
         throw new AssertionError(when + " qemu-img says: " + theirs.output());
       }

@@ -2,6 +2,7 @@ package dev.imago.qcow2;
 
 import dev.imago.image.Image;
 import dev.imago.image.ReferenceOpener;
+import dev.imago.image.Secret;
 import dev.imago.image.SyncMode;
 import dev.imago.storage.Storage;
 import dev.imago.testing.ByteOracle;
@@ -147,7 +148,9 @@ final class CrashRun {
             .withSync(setup.sync())
             .withCaches(setup.cacheBytes(), setup.cacheBytes())
             .withQuarantine(setup.quarantineBytes());
-    return Qcow2.open(image, options, new Opener(data, base), events);
+    try (Secret secret = CrashSetup.secret()) {
+      return Qcow2.open(image, options.withKey(secret, false), new Opener(data, base), events);
+    }
   }
 
   /**

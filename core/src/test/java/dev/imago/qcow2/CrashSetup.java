@@ -1,12 +1,16 @@
 package dev.imago.qcow2;
 
+import dev.imago.image.LuksOptions;
+import dev.imago.image.Secret;
 import dev.imago.image.SyncMode;
+import dev.imago.storage.FileStorage;
 import dev.imago.testing.CrashImage;
 import dev.imago.testing.Qemu;
 import dev.imago.testing.Script.Mix;
 import dev.imago.testing.Script.Op;
 import dev.imago.testing.Stamp;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -64,6 +68,8 @@ record CrashSetup(
     COMPACT,
     /** Dirty bitmaps made by qemu-img: one notes changes, one does not. */
     BITMAPS,
+    /** Guest data is encrypted: nothing unwritten reads as zero. */
+    ENCRYPTED,
     /** A flush runs beside writers. */
     THREADS,
     /** Without barriers of the host: only what a killed process leaves must be right. */
@@ -71,6 +77,9 @@ record CrashSetup(
     /** Compresses clusters, and overwrites and discards them. */
     COMPRESSING
   }
+
+  /** Opens encrypted images. */
+  static final String PASSPHRASE = "geheim";
 
   private static final long MIB = 1 << 20;
 
@@ -238,10 +247,34 @@ record CrashSetup(
     };
   }
 
+  /** Not by qemu-img, which measures the processor for a key and fails on a busy machine. */
+  private CrashImage makeEncrypted(Path image) throws IOException {
+    try (FileStorage storage = FileStorage.create(image, FileStorage.Options.readWrite());
+        Secret secret = secret()) {
+      Qcow2.create(
+          storage,
+          Qcow2CreateOptions.ofSize(size)
+              .withClusterSize(clusterSize)
+              .withVersion(version, refcountBits)
+              .withLuks(LuksOptions.of(secret).withIterationMillis(0)),
+          null,
+          SyncMode.NONE);
+    }
+    return CrashImage.of(image);
+  }
+
+  /** Opens encrypted images. */
+  static Secret secret() {
+    return new Secret(PASSPHRASE.getBytes(StandardCharsets.UTF_8));
+  }
+
   /** Has qemu-img make the image, with all that it names in the same folder. */
   CrashImage make(Path image, Path data, Path base) throws IOException, InterruptedException {
     Files.deleteIfExists(image);
     Files.deleteIfExists(data);
+    if (kind == Kind.ENCRYPTED) {
+      return makeEncrypted(image);
+    }
     String options =
         "cluster_size=%d,refcount_bits=%d,compat=%s"
             .formatted(clusterSize, refcountBits, version == 2 ? "0.10" : "1.1");

@@ -55,7 +55,29 @@ public final class Qemu {
 
   /** Checks a qcow2 image; it is not changed. */
   public static Check check(Path image) throws IOException, InterruptedException {
-    Tool.Outcome outcome = Tool.run("qemu-img", "check", "-f", "qcow2", "--output=json", image);
+    return check(Tool.run("qemu-img", "check", "-f", "qcow2", "--output=json", image));
+  }
+
+  /** The same for an image encrypted with LUKS. */
+  public static Check check(Path image, String passphrase)
+      throws IOException, InterruptedException {
+    return check(
+        Tool.run(
+            "qemu-img",
+            "check",
+            "--output=json",
+            "--object",
+            "secret,id=key,data=" + passphrase,
+            "--image-opts",
+            encrypted(image)));
+  }
+
+  /** For {@code --image-opts}: an encrypted qcow2 image; its key is the secret {@code key}. */
+  public static String encrypted(Path image) {
+    return "driver=qcow2,file.filename=" + image + ",encrypt.key-secret=key";
+  }
+
+  private static Check check(Tool.Outcome outcome) {
     String text = outcome.toString();
     if (outcome.status() != 0 && outcome.status() != 2 && outcome.status() != 3) {
       throw new AssertionError(text);

@@ -451,16 +451,23 @@ public final class Script {
         ByteOracle.Change change = oracle.writing(range.guestOffset(), bytes);
         run.storage().write(ByteBuffer.wrap(bytes), run.hostOffset());
         change.undone();
-      } else if (!(before instanceof Mapping.Data)) {
+      } else if (!isData(before)) {
         run.storage().write(ByteBuffer.wrap(bytes), run.hostOffset());
       }
     }
+  }
+
+  /** Whether bytes lie where they could be overwritten, encrypted or not. */
+  private static boolean isData(Mapping mapping) {
+    return mapping instanceof Mapping.Data
+        || (mapping instanceof Mapping.Encoded encoded && encoded.encoding().equals("luks"));
   }
 
   /** Whether a run lies where the guest's bytes were, or could be: always so in a data file. */
   private static boolean usedAgain(Mapping before, WritableRun run, Range range) {
     return switch (before) {
       case Mapping.Data _ -> false;
+      case Mapping.Encoded _ when isData(before) -> false;
       case Mapping.Zero zero when zero.preallocatedHostOffset() >= 0 -> true;
       default -> run.hostOffset() == range.guestOffset();
     };

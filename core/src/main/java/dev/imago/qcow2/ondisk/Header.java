@@ -91,6 +91,9 @@ public record Header(
   /** Autoclear: the data file is a raw image of the disk too. */
   public static final long AUTOCLEAR_RAW_DATA_FILE = 1 << 1;
 
+  /** Where {@link #cryptMethod} is, in bytes. */
+  public static final int AT_CRYPT_METHOD = HeaderRules.AT_CRYPT_METHOD;
+
   /** {@link #cryptMethod}: legacy AES-CBC. */
   public static final int CRYPT_AES = 1;
 
@@ -204,25 +207,6 @@ public record Header(
   /** Whether metadata is known to be bad. */
   public boolean corrupt() {
     return (incompatible & INCOMPATIBLE_CORRUPT) != 0;
-  }
-
-  /**
-   * Passes if guest data can be read by what is built here. Information and check work on the
-   * others too.
-   *
-   * @throws UnsupportedFeatureException for encryption
-   */
-  public void requireReadable(String image) throws UnsupportedFeatureException {
-    if (cryptMethod != 0) {
-      String method = cryptMethod == CRYPT_AES ? "AES" : "LUKS";
-      throw new UnsupportedFeatureException(
-          image,
-          HeaderRules.AT_CRYPT_METHOD,
-          "crypt_method",
-          "%d (%s); guest data of encrypted images cannot be read yet"
-              .formatted(cryptMethod, method),
-          "info and check work; convert it with a tool that holds the key");
-    }
   }
 
   /** A copy with another size. */

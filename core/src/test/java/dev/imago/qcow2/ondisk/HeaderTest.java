@@ -173,21 +173,6 @@ class HeaderTest {
   }
 
   @Test
-  void encryptionIsParsedButNotReadable() throws Exception {
-    assertUnreadable(header(32, "00000001"), "1 (AES)");
-    assertUnreadable(header(32, "00000002"), "2 (LUKS)");
-    Header.parse(bytes(HEADER), "a").requireReadable("a");
-  }
-
-  private static void assertUnreadable(ByteBuffer bytes, String words) throws Exception {
-    Header h = Header.parse(bytes, "a");
-
-    assertThatThrownBy(() -> h.requireReadable("a"))
-        .isInstanceOf(UnsupportedFeatureException.class)
-        .hasMessageContaining(words);
-  }
-
-  @Test
   void extendedL2NeedsLargeClustersAndALongerL1Table() {
     ByteBuffer small = header(72, "0000000000000010").put(23, (byte) 13);
     assertThatThrownBy(() -> Header.parse(small, "a"))

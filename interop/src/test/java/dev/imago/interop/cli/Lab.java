@@ -3,6 +3,7 @@ package dev.imago.interop.cli;
 import dev.imago.testing.Qemu;
 import dev.imago.testing.Tool;
 import java.io.IOException;
+import java.io.InputStream;
 import java.io.RandomAccessFile;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
@@ -12,8 +13,10 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Objects;
 import java.util.Random;
 import java.util.stream.Stream;
+import java.util.zip.GZIPInputStream;
 
 /**
  * A folder of images made by QEMU's tools. Its path is relative, as a user's often is, and so both
@@ -87,6 +90,29 @@ final class Lab {
     Qemu.img("snapshot", "-c", "second", file("snaps.q"));
     Qemu.io(file("snaps.q"), List.of("write -P 3 512k 64k", "write -z 0 64k"));
     create("with blank.q", "1M");
+    encrypted();
+  }
+
+  /**
+   * Unpacks an image of QEMU's that the passphrase {@code geheim} opens: qemu-img cannot be relied
+   * on to make one on a busy machine.
+   */
+  private static void encrypted() throws Exception {
+    String packed = "/dev/imago/qcow2/luks-aes128-xts.qcow2.gz";
+    try (InputStream in = Qemu.class.getResourceAsStream(packed)) {
+      Files.copy(new GZIPInputStream(Objects.requireNonNull(in)), file("luks.q"));
+    }
+    Qemu.img(
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "--object",
+        "secret,id=s,data=geheim",
+        "-o",
+        "encrypt.format=aes,encrypt.key-secret=s",
+        file("aes.q"),
+        "1M");
   }
 
   /** Makes an image whose data file stands beside it: QEMU stores the name as it is typed. */

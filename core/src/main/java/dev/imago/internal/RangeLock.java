@@ -1,4 +1,4 @@
-package dev.imago.storage;
+package dev.imago.internal;
 
 import java.util.ArrayList;
 import java.util.List;
@@ -10,15 +10,18 @@ import java.util.concurrent.locks.ReentrantLock;
  * overlaps nothing. First come, first served, so nobody waits for ever. A thread may hold one range
  * at a time. Waiting ignores interrupts.
  */
-final class RangeLock {
+public final class RangeLock {
   private final ReentrantLock lock = new ReentrantLock();
   private final Condition released = lock.newCondition();
+
+  /** A lock on nothing yet. */
+  public RangeLock() {}
 
   /** What is held or waited for, in the order of arrival. */
   private final List<Held> queue = new ArrayList<>();
 
   /** A range that is held; give it back with {@link #close}. */
-  final class Held implements AutoCloseable {
+  public final class Held implements AutoCloseable {
     private final long start;
     private final long end;
     private final boolean exclusive;
@@ -46,7 +49,7 @@ final class RangeLock {
   }
 
   /** Waits until nobody who came before holds or wants a range that excludes this one. */
-  Held acquire(long start, long end, boolean exclusive) {
+  public Held acquire(long start, long end, boolean exclusive) {
     Held wanted = new Held(start, end, exclusive);
     lock.lock();
     try {

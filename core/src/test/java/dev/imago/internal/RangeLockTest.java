@@ -1,4 +1,4 @@
-package dev.imago.storage;
+package dev.imago.internal;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
