@@ -160,6 +160,7 @@ record OpenParts(
         new OpenParts(
             storage,
             storage,
+            new Encryption(storage, null, null),
             null,
             cluster,
             header.size(),
