@@ -106,8 +106,10 @@ final class Chain implements ReferenceOpener {
           "'%s' would be image %d of the chain, %d are allowed"
               .formatted(name, depth + 1, References.MAX_DEPTH));
     }
-    FileStorage file = openFile(BACKING, name, false);
-    return new Chain(options.forBackingImage(), file, resolve(BACKING, name), depth + 1, this);
+    boolean writable = depth + 1 == options.writableDepth();
+    FileStorage file = openFile(BACKING, name, writable);
+    OpenOptions how = options.forBackingImage().writable(writable);
+    return new Chain(how, file, resolve(BACKING, name), depth + 1, this);
   }
 
   /** Opens this backing image; closes its file if that fails. */

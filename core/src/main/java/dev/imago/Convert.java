@@ -350,7 +350,13 @@ public final class Convert {
     boolean allocateAll = sparseSize == 0;
     var plan =
         new CopyPlan(
-            sources, keepBacking, zero && !allocateAll, allocateAll, chunk, progress, salvage);
+            sources,
+            keepBacking ? 1 : 0,
+            zero && !allocateAll,
+            allocateAll,
+            chunk,
+            progress,
+            salvage);
     if (plan.total() > target.size()) {
       throw new IllegalArgumentException(
           "%s has %d bytes, the sources have %d"

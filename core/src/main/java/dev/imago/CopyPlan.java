@@ -20,7 +20,7 @@ final class CopyPlan {
   private static final long ZEROES = 1L << 30;
 
   private final List<Image> sources;
-  private final boolean topLayerOnly;
+  private final int layers;
   private final boolean skipZeroes;
   private final boolean zeroesAsData;
   private final int chunk;
@@ -71,7 +71,8 @@ final class CopyPlan {
   /**
    * Lays out the work.
    *
-   * @param topLayerOnly whether what a source leaves to its backing image is {@link Kind#BACKING}
+   * @param layers how many layers of each source are copied; what they leave to the next one is
+   *     {@link Kind#BACKING}. 0 for all of them
    * @param skipZeroes whether zeroes need no work
    * @param zeroesAsData whether known zeroes are to be copied as if they were data
    * @param chunk a power of two, not below the target's cluster size
@@ -80,14 +81,14 @@ final class CopyPlan {
    */
   CopyPlan(
       List<Image> sources,
-      boolean topLayerOnly,
+      int layers,
       boolean skipZeroes,
       boolean zeroesAsData,
       int chunk,
       Progress progress,
       @Nullable Salvage salvage) {
     this.sources = sources;
-    this.topLayerOnly = topLayerOnly;
+    this.layers = layers;
     this.skipZeroes = skipZeroes;
     this.zeroesAsData = zeroesAsData;
     this.chunk = chunk;
@@ -194,21 +195,23 @@ final class CopyPlan {
 
   private Piece look(Image image, long at, long length) throws IOException {
     Mapping mapping;
-    if (topLayerOnly) {
+    boolean below = false;
+    if (layers == 1) {
       mapping = image.map(at, length);
     } else {
       Extent extent = image.resolve(at, length);
       mapping = extent.mapping();
+      below = layers > 0 && extent.depth() >= layers;
     }
     // Not a switch over types: the JVM spins a class for it when it first meets one (5 ms and
     // more).
     Kind kind;
-    if (mapping instanceof Mapping.Data || mapping instanceof Mapping.Encoded) {
+    if (below || mapping instanceof Mapping.Backing) {
+      kind = Kind.BACKING;
+    } else if (mapping instanceof Mapping.Data || mapping instanceof Mapping.Encoded) {
       kind = Kind.DATA;
     } else if (mapping instanceof Mapping.Zero || mapping instanceof Mapping.Unallocated) {
       kind = zeroesAsData ? Kind.DATA : Kind.ZERO;
-    } else if (mapping instanceof Mapping.Backing) {
-      kind = Kind.BACKING;
     } else {
       throw new IOException(
           "%s ends before its size of %d bytes".formatted(image.name(), image.size()));

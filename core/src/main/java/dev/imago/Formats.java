@@ -95,6 +95,7 @@ final class Formats {
             .withSnapshot(options.snapshot())
             .withKey(options.key(), options.isWithoutKey())
             .withReferences(!options.isWithoutBacking(), !options.isWithoutDataFile())
+            .withBackingInAnyCase(options.backingInAnyCase())
             .withCompression(options.compressionLevel(), options.compatWindow())
             .withReuse(!options.withoutReuse());
     long cache = options.cacheBytes();

@@ -36,6 +36,8 @@ public final class OpenOptions {
   private boolean compatWindow;
   private boolean withoutReuse;
   private @Nullable String snapshot;
+  private boolean backingInAnyCase;
+  private int writableDepth;
 
   private OpenOptions(References references) {
     this.references = Objects.requireNonNull(references);
@@ -60,7 +62,33 @@ public final class OpenOptions {
     copy.compatWindow = compatWindow;
     copy.withoutReuse = withoutReuse;
     copy.snapshot = snapshot;
+    copy.backingInAnyCase = backingInAnyCase;
+    copy.writableDepth = writableDepth;
     return copy;
+  }
+
+  /** Uses this image as the backing image, even if none is named. */
+  OpenOptions backingInAnyCase(Image backing) {
+    OpenOptions copy = backing(backing);
+    copy.backingInAnyCase = true;
+    return copy;
+  }
+
+  /** Whether the backing image that was given is used even if none is named. */
+  boolean backingInAnyCase() {
+    return backingInAnyCase;
+  }
+
+  /** Has one backing image opened for writing too: 2 is the one that the top layer names. */
+  OpenOptions writableDepth(int depth) {
+    OpenOptions copy = copy();
+    copy.writableDepth = depth;
+    return copy;
+  }
+
+  /** Which layer of the chain, counted from 1 at the top, is opened for writing; 0 for none. */
+  int writableDepth() {
+    return writableDepth;
   }
 
   /** What these options mean for a backing image of the image they were made for. */
@@ -71,6 +99,7 @@ public final class OpenOptions {
     copy.withoutBacking = false;
     copy.withoutDataFile = false;
     copy.backing = null;
+    copy.backingInAnyCase = false;
     copy.dataFile = null;
     copy.snapshot = null;
     copy.keys = keys.isEmpty() ? keys : keys.subList(1, keys.size());

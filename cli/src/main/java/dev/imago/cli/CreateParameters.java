@@ -223,7 +223,7 @@ final class CreateParameters {
     if (backing == null && backingFormat != null) {
       throw new Failure("Backing format cannot be used without backing file");
     }
-    if (backingFormat != null && !QEMUS_FORMATS.contains(" " + backingFormat + " ")) {
+    if (backingFormat != null && !isFormat(backingFormat)) {
       throw notAccepted("backing-fmt", backingFormat);
     }
     made =
@@ -240,6 +240,11 @@ final class CreateParameters {
       made = made.luks(new EncryptionParameters(this, terminal.secrets()).toLibrary());
     }
     return withDataFile(made, image, version, backing != null);
+  }
+
+  /** Whether qemu-img knows a format of that name, this program perhaps not. */
+  static boolean isFormat(String name) {
+    return !name.isEmpty() && !name.contains(" ") && QEMUS_FORMATS.contains(" " + name + " ");
   }
 
   private Preallocation preallocation() throws Failure {

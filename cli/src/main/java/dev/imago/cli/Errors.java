@@ -143,6 +143,15 @@ final class Errors {
     };
   }
 
+  /** As {@link #whyNotOpen(FileName, IOException)}, for a file that {@code image} is to name. */
+  static String whyNotNamed(FileName image, FileName named, IOException thrown) {
+    boolean itself =
+        thrown instanceof ReferenceFailedException e && e.image().equals(image.literal());
+    return itself && thrown.getCause() instanceof IOException cause
+        ? whyNotOpen(cause)
+        : whyNotOpen(named, thrown);
+  }
+
   private static String whyNotOpen(IOException thrown) {
     return thrown instanceof FileSystemException e && !isWrongKind(e)
         ? "Could not open '" + e.getFile() + "': " + reason(e)

@@ -16,6 +16,7 @@ final class Help {
       List.of(
           "bitmap",
           "check",
+          "commit",
           "compact",
           "compare",
           "convert",
@@ -23,6 +24,7 @@ final class Help {
           "info",
           "inspect",
           "map",
+          "rebase",
           "resize",
           "snapshot");
 

@@ -84,6 +84,7 @@ public final class Main {
     return switch (command) {
       case "bitmap" -> BitmapCommand.run(terminal, rest);
       case "check" -> printed(terminal, CheckCommand.run(terminal, rest));
+      case "commit" -> CommitCommand.run(terminal, rest);
       case "compact" -> CompactCommand.run(terminal, rest);
       case "compare" -> printed(terminal, CompareCommand.run(terminal, rest));
       case "convert" -> ConvertCommand.run(terminal, rest);
@@ -91,6 +92,7 @@ public final class Main {
       case "info" -> printed(terminal, InfoCommand.run(terminal, rest));
       case "inspect" -> printed(terminal, InspectCommand.run(terminal, rest));
       case "map" -> printed(terminal, MapCommand.run(terminal, rest));
+      case "rebase" -> RebaseCommand.run(terminal, rest);
       case "resize" -> ResizeCommand.run(terminal, rest);
       case "snapshot" -> SnapshotCommand.run(terminal, rest);
       default -> throw new UsageException("Command not found: " + command);

@@ -149,6 +149,16 @@ final class Metadata {
     return header;
   }
 
+  /** Takes note of a header that was changed on the disk, sizes and tables excepted. */
+  void setHeader(Header changed) {
+    header = changed;
+  }
+
+  /** Whether what is written must be flushed where order matters. */
+  boolean synced() {
+    return !unsynced;
+  }
+
   /** The slice that maps a guest offset; null if there is no L2 table. */
   @Nullable Slice slice(long guestOffset) throws IOException {
     long table = geometry.l1Index(guestOffset);

@@ -68,7 +68,7 @@ record OpenParts(
       opened.add(encryption.guestData());
       Image backing = null;
       String backingName = cluster.backingName().orElse("");
-      if (options.backing() && !backingName.isEmpty()) {
+      if (options.backing() && (!backingName.isEmpty() || options.backingInAnyCase())) {
         backing = references.openBacking(backingName, cluster.backingFormat().orElse(null));
         opened.add(backing);
       }

@@ -129,6 +129,25 @@ public final class Qcow2 {
   }
 
   /**
+   * Has an open image name another backing file, or none. What guests see changes with it; the
+   * image itself goes on with the backing image that it was opened with. A crash leaves the old
+   * name or the new one.
+   *
+   * @param image a writable image of this format
+   * @param name null or empty for none
+   * @param format of the backing file; null only without one
+   * @throws IllegalArgumentException if the name does not fit into the header, or the image has a
+   *     data file that must stay readable as a raw image
+   */
+  public static void changeBacking(Image image, @Nullable String name, @Nullable String format)
+      throws IOException {
+    if (!(image instanceof Qcow2Image qcow2)) {
+      throw new IllegalArgumentException("Operation not supported");
+    }
+    qcow2.changeHeader(cluster -> Amendments.backing(cluster, name, format));
+  }
+
+  /**
    * Compares what the image counts with what it uses. Reads only; the image may be damaged in any
    * way, and should not be written to meanwhile.
    *

@@ -20,6 +20,7 @@ import java.time.Instant;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -328,6 +329,23 @@ final class Qcow2Image implements Image {
     } finally {
       requests.reopen();
     }
+  }
+
+  /**
+   * Changes what cluster 0 says, but for sizes and tables: see {@link HeaderUpdate}. All that was
+   * written before is safe by then.
+   */
+  void changeHeader(UnaryOperator<HeaderCluster> change) throws IOException {
+    exclusively(
+        metadata::beforeChange,
+        () -> {
+          try {
+            metadata.setHeader(HeaderUpdate.run(metadata.storage, change, metadata.synced()));
+          } catch (IOException e) {
+            metadata.durability.fail(e);
+            throw e;
+          }
+        });
   }
 
   /** See {@link Qcow2#snapshots}. */

@@ -19,6 +19,7 @@ public final class Qcow2OpenOptions {
   private @Nullable String snapshot;
   private @Nullable Secret key;
   private boolean locked;
+  private boolean backed;
 
   private Qcow2OpenOptions() {}
 
@@ -36,6 +37,7 @@ public final class Qcow2OpenOptions {
     copy.snapshot = snapshot;
     copy.key = key;
     copy.locked = locked;
+    copy.backed = backed;
     return copy;
   }
 
@@ -132,6 +134,22 @@ public final class Qcow2OpenOptions {
   /** Whether an encrypted image is opened without its key, if there is none. */
   public boolean locked() {
     return locked;
+  }
+
+  /**
+   * The same, but an image that names no backing file asks for one too, with an empty name. Zeroes
+   * are then written as such even where nothing else could be seen: for an image that is about to
+   * get a backing file.
+   */
+  public Qcow2OpenOptions withBackingInAnyCase(boolean value) {
+    Qcow2OpenOptions copy = copy();
+    copy.backed = value;
+    return copy;
+  }
+
+  /** Whether a backing image is asked for even if none is named. */
+  public boolean backingInAnyCase() {
+    return backed;
   }
 
   /** Whether the backing image is opened. */

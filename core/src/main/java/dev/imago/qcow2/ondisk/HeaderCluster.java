@@ -352,17 +352,8 @@ public record HeaderCluster(Header header, List<HeaderExtension> extensions, Byt
    *     longer than 1023 bytes
    */
   public ByteBuffer write() {
-    List<HeaderExtension> ordered = new ArrayList<>();
-    for (int type : ORDER) {
-      extensions.stream().filter(extension -> extension.type() == type).forEach(ordered::add);
-    }
-    extensions.stream()
-        .filter(extension -> !ORDER.contains(extension.type()))
-        .forEach(ordered::add);
-    long nameAt = (long) header.headerLength() + HeaderExtension.HEAD_BYTES;
-    for (HeaderExtension extension : ordered) {
-      nameAt += extension.length();
-    }
+    List<HeaderExtension> ordered = ordered();
+    long nameAt = endOfExtensions();
     int nameLength = rawBackingName.size();
     if (nameLength > HeaderRules.MAX_BACKING_NAME) {
       throw new IllegalArgumentException("Backing file name too long");
@@ -378,5 +369,36 @@ public record HeaderCluster(Header header, List<HeaderExtension> extensions, Byt
     out.putLong(0);
     rawBackingName.write(out);
     return out.flip();
+  }
+
+  /** As {@link #write}, but without the backing file's name, which stands at {@code nameAt}. */
+  public ByteBuffer writeApart(long nameAt) {
+    int nameLength = rawBackingName.size();
+    ByteBuffer out = ByteBuffer.allocate((int) endOfExtensions());
+    header.withBackingFile(nameLength == 0 ? 0 : nameAt, nameLength).write(out);
+    for (HeaderExtension extension : ordered()) {
+      extension.write(out);
+    }
+    return out.putLong(0).flip();
+  }
+
+  /** Where in the cluster the end marker ends. */
+  private long endOfExtensions() {
+    long end = (long) header.headerLength() + HeaderExtension.HEAD_BYTES;
+    for (HeaderExtension extension : extensions) {
+      end += extension.length();
+    }
+    return end;
+  }
+
+  private List<HeaderExtension> ordered() {
+    List<HeaderExtension> ordered = new ArrayList<>();
+    for (int type : ORDER) {
+      extensions.stream().filter(extension -> extension.type() == type).forEach(ordered::add);
+    }
+    extensions.stream()
+        .filter(extension -> !ORDER.contains(extension.type()))
+        .forEach(ordered::add);
+    return ordered;
   }
 }

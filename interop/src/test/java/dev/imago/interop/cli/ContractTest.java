@@ -27,7 +27,8 @@ class ContractTest {
   }
 
   static Stream<String> changing() {
-    return Stream.of("create", "convert", "repair", "resize", "snapshot", "bitmap")
+    return Stream.of(
+            "create", "convert", "repair", "resize", "snapshot", "bitmap", "rebase", "commit")
         .flatMap(CommandLines::of);
   }
 

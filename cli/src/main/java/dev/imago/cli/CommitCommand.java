@@ -1,0 +1,86 @@
+package dev.imago.cli;
+
+import dev.imago.Commit;
+import dev.imago.OpenOptions;
+import dev.imago.image.Image;
+import java.io.IOException;
+
+/** {@code commit}: brings what an image holds into the one that it stands on. */
+final class CommitCommand {
+  private static final Option[] OPTIONS = {
+    Option.flag('h', "help"),
+    Option.value('f'),
+    new Option('b', "base", true),
+    new Option('d', "drop", false),
+    new Option('r', "rate-limit", true),
+    new Option('t', "cache", true),
+    Option.flag('p'),
+    Option.flag('q'),
+    Option.value("progress"),
+    Option.value("object"),
+    Option.flag("image-opts")
+  };
+
+  private CommitCommand() {}
+
+  static int run(Terminal terminal, String[] args) throws Exception {
+    GetOpt options = new GetOpt(args, 0, true, OPTIONS);
+    String format = null;
+    String base = null;
+    String cache = "writeback";
+    long rate = 0;
+    boolean drop = false;
+    boolean quiet = false;
+    ProgressOutput.Style style = ProgressOutput.Style.NONE;
+    for (String option = options.next(); option != null; option = options.next()) {
+      switch (option) {
+        case "help" -> {
+          return Help.command(terminal, "commit");
+        }
+        case "f" -> format = options.value();
+        case "base" -> base = options.value();
+        case "drop" -> drop = true;
+        case "rate-limit" ->
+            rate = Size.require(terminal, "rate limit", options.value(), 0, Long.MAX_VALUE);
+        case "cache" -> cache = options.value();
+        case "p" -> style = ProgressOutput.Style.HUMAN;
+        case "q" -> quiet = true;
+        case "progress" -> style = ProgressOutput.style(options.value());
+        default -> throw GetOpt.notSupported(option);
+      }
+    }
+    FileName name = options.onlyFile();
+    CacheMode mode = CacheMode.target(cache);
+    OpenOptions how = Opening.options(format).direct(mode.direct()).sync(mode.sync());
+    try (Image image = Opening.image(name, how.writable(true))) {
+      if (format == null && image.format().equals("raw")) {
+        Opening.warnOfProbing(terminal, name);
+      }
+    }
+    var progress =
+        new ProgressOutput(terminal, "commit", quiet ? ProgressOutput.Style.NONE : style, 1);
+    Commit commit = Commit.of(name.path()).options(how).keep(drop).rate(rate).progress(progress);
+    if (base != null) {
+      commit = commit.into(base);
+    }
+    run(commit, progress);
+    if (!quiet) {
+      terminal.line("Image committed.");
+    }
+    return 0;
+  }
+
+  private static void run(Commit commit, ProgressOutput progress) throws IOException {
+    boolean done = false;
+    try {
+      progress.begin();
+      commit.run();
+      progress.end();
+      done = true;
+    } finally {
+      if (!done) {
+        progress.stop();
+      }
+    }
+  }
+}
