@@ -71,8 +71,7 @@ class HeaderUpdateTest {
           }
         });
 
-    HeaderUpdate.run(
-        storage, cluster -> Amendments.backing(cluster, after, "raw"), true);
+    HeaderUpdate.run(storage, cluster -> Amendments.backing(cluster, after, "raw"), true);
 
     group.onCall(moment -> {});
     assertNames(storage.content(), after, after);
@@ -91,7 +90,8 @@ class HeaderUpdateTest {
     assertThat(name).isIn(before, after);
     if (!name.isEmpty()) {
       String format = cluster.backingFormat().orElse("");
-      assertThat(format).isEqualTo(name.equals(before) ? (before.equals(after) ? "raw" : "qcow2") : "raw");
+      assertThat(format)
+          .isEqualTo(name.equals(before) ? (before.equals(after) ? "raw" : "qcow2") : "raw");
     }
   }
 }
