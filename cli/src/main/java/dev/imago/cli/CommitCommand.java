@@ -61,7 +61,8 @@ final class CommitCommand {
         new ProgressOutput(terminal, "commit", quiet ? ProgressOutput.Style.NONE : style, 1);
     Commit commit = Commit.of(name.path()).options(how).keep(drop).rate(rate).progress(progress);
     if (base != null) {
-      commit = commit.into(base);
+      // qemu-img leaves the image as it is whenever a base is named, even if it is the next one.
+      commit = commit.into(base).keep(true);
     }
     run(commit, progress);
     if (!quiet) {
