@@ -34,12 +34,15 @@ class ThreadsTest {
     "65536, 16, false, false",
     "65536, 16, true, false",
     "512, 64, false, false",
-    "4096, 1, true, false"
+    "4096, 1, true, false",
+    "16384+, 16, false, true",
+    "65536+, 16, true, false"
   })
   void eachSeesItsOwnBytesAndNobodyElses(
-      int clusterSize, int refcountBits, boolean dataFile, boolean snapshot) throws Exception {
+      String clusters, int refcountBits, boolean dataFile, boolean snapshot) throws Exception {
+    int clusterSize = Integer.parseInt(clusters.replace("+", ""));
     for (long seed = 1; seed <= SEEDS; seed++) {
-      Path file = image(clusterSize, refcountBits, dataFile, snapshot);
+      Path file = image(clusters, refcountBits, dataFile, snapshot);
       run(file, clusterSize, FileStorage.open(file, FileStorage.Options.readWrite()), seed, false);
       Qemu.check(file).clean();
       Files.delete(file);
@@ -48,9 +51,10 @@ class ThreadsTest {
   }
 
   @ParameterizedTest(name = "clusters {0}")
-  @CsvSource({"4096", "65536"})
-  void soItIsWhenStorageCallsAreSerialised(int clusterSize) throws Exception {
-    Path file = image(clusterSize, 16, false, false);
+  @CsvSource({"4096", "65536", "65536+"})
+  void soItIsWhenStorageCallsAreSerialised(String clusters) throws Exception {
+    int clusterSize = Integer.parseInt(clusters.replace("+", ""));
+    Path file = image(clusters, 16, false, false);
     CrashImage content = CrashImage.of(file);
     for (long seed = 1; seed <= SEEDS; seed++) {
       var storage = new CrashGroup().storage("image", content);
@@ -60,10 +64,19 @@ class ThreadsTest {
     }
   }
 
-  private Path image(int clusterSize, int refcountBits, boolean dataFile, boolean snapshot)
+  /**
+   * Makes an image.
+   *
+   * @param clusters their size; with a plus, they have subclusters
+   */
+  private Path image(String clusters, int refcountBits, boolean dataFile, boolean snapshot)
       throws Exception {
     Path file = folder.resolve("image.qcow2");
+    int clusterSize = Integer.parseInt(clusters.replace("+", ""));
     String options = "cluster_size=%d,refcount_bits=%d".formatted(clusterSize, refcountBits);
+    if (clusters.endsWith("+")) {
+      options += ",extended_l2=on";
+    }
     if (dataFile) {
       options += ",data_file=" + folder.resolve("image.data");
     }
@@ -79,6 +92,7 @@ class ThreadsTest {
     return switch (clusterSize) {
       case 512 -> 512L * 64 * 8;
       case 4096 -> 4096L * 512 * 4;
+      case 16384 -> 16384L * 256;
       default -> 65536L * 96;
     };
   }

@@ -59,6 +59,24 @@ final class Lab {
     Qemu.io(file("small.q"), List.of("write -P 1 0 64k", "write -P 1 100k 5k", "write -z 8k 8k"));
     create("xl.q", "1M", "-o", "extended_l2=on");
     Qemu.io(file("xl.q"), List.of("write -P 1 0 4k", "write -P 1 8k 1k"));
+    create("sub.q", "1M", "-o", "extended_l2=on,cluster_size=128k");
+    Qemu.io(
+        file("sub.q"),
+        List.of(
+            "write -P 1 0 4k",
+            "write -P 2 20k 4k",
+            "write -z 40k 8k",
+            "write -z 128k 128k",
+            "write -P 3 256k 384k",
+            "write -z 300k 60k",
+            "discard 384k 128k",
+            "write -z -u 513k 200k",
+            "write -P 4 900k 1k"));
+    create("subprealloc.q", "1M", "-o", "extended_l2=on,preallocation=metadata");
+    Qemu.io(file("subprealloc.q"), List.of("write -P 5 70k 3k"));
+    Qemu.img(
+        "convert", "-c", "-O", "qcow2", "-o", "extended_l2=on", file("base.q"), file("subcomp.q"));
+    Qemu.io(file("subcomp.q"), List.of("write -P 6 513k 1k"));
     create("lazy.q", "1M", "-o", "lazy_refcounts=on,compat=1.1");
     create("prealloc.q", "1M", "-o", "preallocation=metadata");
     create("zeroes.q", "1M");
@@ -140,6 +158,23 @@ final class Lab {
     Qemu.io(
         file("top.q"), List.of("write -P 1 64k 64k", "write -z 192k 64k", "write -P 9 512k 64k"));
     overlay("d/t2.q", "../base.q", "1M");
+    Qemu.img(
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-u",
+        "-o",
+        "extended_l2=on,preallocation=metadata",
+        "-b",
+        "base.q",
+        "-F",
+        "qcow2",
+        file("subtop.q"),
+        "1100k");
+    Qemu.io(
+        file("subtop.q"),
+        List.of("write -P 1 3k 9k", "write -z 66k 4k", "write -z 128k 64k", "write -P 2 560k 1k"));
     overlay("d/t3.q", "../d/t2.q", "1M");
     overlay("missing.q", "nosuch", "1M");
     overlay("d/missing2.q", "../missing.q", "1M");
