@@ -38,8 +38,10 @@ final class MapSource {
     }
     // Behind the end of a shorter backing image it is the layer above that has the zeroes.
     boolean behind = depth > 0 && guestOffset >= extent.layer().size();
+    long reserved =
+        mapping instanceof Mapping.Unallocated nothing ? nothing.preallocatedHostOffset() : -1;
     return new MapEntry(
-        guestOffset, length, behind ? depth - 1 : depth, false, true, false, -1, "");
+        guestOffset, length, behind ? depth - 1 : depth, false, true, false, reserved, "");
   }
 
   private MapEntry data(Extent extent, Mapping.Data data) throws IOException {

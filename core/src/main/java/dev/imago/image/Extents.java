@@ -21,9 +21,10 @@ final class Extents {
     int depth = 0;
     long at = guestOffset;
     long length = maxLength;
+    long reserved = -1;
     while (true) {
       if (at >= layer.size()) {
-        return new Extent(guestOffset, depth, layer, new Mapping.Unallocated(length));
+        return new Extent(guestOffset, depth, layer, new Mapping.Unallocated(length, reserved));
       }
       Mapping mapping = layer.map(at, Math.min(length, layer.size() - at));
       if (!(mapping instanceof Mapping.Backing behind)) {
@@ -32,6 +33,7 @@ final class Extents {
       layer = behind.layer();
       at = behind.guestOffset();
       length = behind.length();
+      reserved = behind.preallocatedHostOffset();
       depth++;
     }
   }
@@ -63,17 +65,22 @@ final class Extents {
           case Mapping.Zero x
               when b.mapping() instanceof Mapping.Zero y
                   && x.explicit() == y.explicit()
-                  && (x.preallocatedHostOffset() < 0
-                      ? y.preallocatedHostOffset() < 0
-                      : x.preallocatedHostOffset() + x.length() == y.preallocatedHostOffset()) ->
+                  && goesOn(x.preallocatedHostOffset(), x.length(), y.preallocatedHostOffset()) ->
               new Mapping.Zero(length, x.explicit(), x.preallocatedHostOffset());
-          case Mapping.Unallocated _ when b.mapping() instanceof Mapping.Unallocated ->
-              new Mapping.Unallocated(length);
+          case Mapping.Unallocated x
+              when b.mapping() instanceof Mapping.Unallocated y
+                  && goesOn(x.preallocatedHostOffset(), x.length(), y.preallocatedHostOffset()) ->
+              new Mapping.Unallocated(length, x.preallocatedHostOffset());
           default -> new Mapping.End();
         };
     return both instanceof Mapping.End
         ? Optional.empty()
         : Optional.of(new Extent(a.guestOffset(), a.depth(), a.layer(), both));
+  }
+
+  /** Whether reserved host space goes on behind {@code length} bytes, or there is none at all. */
+  private static boolean goesOn(long hostOffset, long length, long next) {
+    return hostOffset < 0 ? next < 0 : hostOffset + length == next;
   }
 
   private static final class Walk implements Iterator<Extent> {

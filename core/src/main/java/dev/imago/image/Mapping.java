@@ -26,11 +26,31 @@ public sealed interface Mapping {
    */
   record Zero(long length, boolean explicit, long preallocatedHostOffset) implements Mapping {}
 
-  /** Nothing here and nothing behind: reads as zero. */
-  record Unallocated(long length) implements Mapping {}
+  /**
+   * Nothing here and nothing behind: reads as zero.
+   *
+   * @param preallocatedHostOffset host space reserved for the bytes all the same, or -1
+   */
+  record Unallocated(long length, long preallocatedHostOffset) implements Mapping {
+    /** Without host space. */
+    public Unallocated(long length) {
+      this(length, -1);
+    }
+  }
 
-  /** Nothing here: ask {@code layer} at {@code guestOffset}. May reach past that layer's end. */
-  record Backing(Image layer, long guestOffset, long length) implements Mapping {}
+  /**
+   * Nothing here: ask {@code layer} at {@code guestOffset}. May reach past that layer's end.
+   *
+   * @param preallocatedHostOffset host space reserved for the bytes in this layer all the same, or
+   *     -1
+   */
+  record Backing(Image layer, long guestOffset, long length, long preallocatedHostOffset)
+      implements Mapping {
+    /** Without host space. */
+    public Backing(Image layer, long guestOffset, long length) {
+      this(layer, guestOffset, length, -1);
+    }
+  }
 
   /**
    * The bytes are kept in another form: only the layer itself can read them.

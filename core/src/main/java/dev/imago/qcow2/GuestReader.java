@@ -44,15 +44,15 @@ final class GuestReader {
   /**
    * A run of guest bytes of one kind, in one slice.
    *
-   * @param descriptor the first word of the first cluster's L2 entry; 0 if there is no table
+   * @param entry of the first cluster
    */
-  private record Run(Kind kind, long descriptor, long length) {}
+  private record Run(Kind kind, L2Entry entry, long length) {}
 
   /** What is at a guest offset, and how far that goes, at most {@code maxLength}. */
   private Run run(@Nullable Slice slice, long guestOffset, long maxLength)
       throws CorruptImageException {
     if (slice == null) {
-      return new Run(Kind.UNALLOCATED, 0, lengthWithoutTable(guestOffset, maxLength));
+      return new Run(Kind.UNALLOCATED, L2Entry.NOTHING, lengthWithoutTable(guestOffset, maxLength));
     }
     int index = geometry.entryInSlice(guestOffset);
     int subcluster = geometry.subcluster(guestOffset);
@@ -63,27 +63,28 @@ final class GuestReader {
     }
     int end = subcluster + first.run(subcluster, geometry);
     long length = (long) end * geometry.subclusterSize() - geometry.inCluster(guestOffset);
-    long before = first.descriptor();
+    L2Entry before = first;
     while (length < maxLength
         && end == geometry.subclusters()
         && kind != Kind.COMPRESSED
         && ++index < geometry.sliceEntries()) {
       L2Entry next = slice.entry(index);
-      if (next.kind(0, geometry) != kind || !follows(kind, before, next.descriptor())) {
+      if (next.kind(0, geometry) != kind || !follows(before, next)) {
         break;
       }
-      before = next.descriptor();
+      before = next;
       end = next.run(0, geometry);
       length += (long) end * geometry.subclusterSize();
     }
-    return new Run(kind, first.descriptor(), Math.min(length, maxLength));
+    return new Run(kind, first, Math.min(length, maxLength));
   }
 
-  private boolean follows(Kind kind, long before, long next) {
-    return switch (kind) {
-      case DATA, ZERO_ALLOCATED -> next == before + geometry.clusterSize() && (next ^ before) >= 0;
-      default -> true;
-    };
+  /** Whether the host clusters of two entries follow one another, or neither has one. */
+  private boolean follows(L2Entry before, L2Entry next) {
+    return before.hasCluster(geometry)
+        ? next.descriptor() == before.descriptor() + geometry.clusterSize()
+            && (next.descriptor() ^ before.descriptor()) >= 0
+        : !next.hasCluster(geometry);
   }
 
   private long lengthWithoutTable(long guestOffset, long maxLength) {
@@ -122,9 +123,9 @@ final class GuestReader {
       Run run = run(metadata.slice(at), at, limit - dst.position());
       dst.limit(dst.position() + (int) run.length);
       switch (run.kind) {
-        case DATA ->
-            readData(dst, (run.descriptor & Geometry.OFFSET_MASK) + geometry.inCluster(at), at);
-        case COMPRESSED -> inflated.read(dst, run.descriptor, (int) geometry.inCluster(at), at);
+        case DATA -> readData(dst, run.entry.hostOffset() + geometry.inCluster(at), at);
+        case COMPRESSED ->
+            inflated.read(dst, run.entry.descriptor(), (int) geometry.inCluster(at), at);
         case ZERO, ZERO_ALLOCATED -> zero(dst);
         default -> readBehind(dst, at);
       }
@@ -178,9 +179,7 @@ final class GuestReader {
         dst.limit(next);
         all =
             switch (run.kind) {
-              case DATA ->
-                  data.readNow(
-                      dst, (run.descriptor & Geometry.OFFSET_MASK) + geometry.inCluster(at));
+              case DATA -> data.readNow(dst, run.entry.hostOffset() + geometry.inCluster(at));
               case ZERO, ZERO_ALLOCATED -> true;
               case UNALLOCATED -> readBehindNow(dst, at);
               case COMPRESSED ->
@@ -218,22 +217,19 @@ final class GuestReader {
     Slice slice = metadata.slice(guestOffset);
     Run run = run(slice, guestOffset, maxLength);
     long length = slice == null ? run.length : lengthInTable(run, guestOffset, maxLength);
-    long host = (run.descriptor & Geometry.OFFSET_MASK) + geometry.inCluster(guestOffset);
+    long host = run.entry.hostOffset() + geometry.inCluster(guestOffset);
     return switch (run.kind) {
-      case DATA -> dataAt(host, guestOffset, length, run.descriptor);
+      case DATA -> dataAt(host, guestOffset, length, run.entry.descriptor());
       case ZERO -> new Mapping.Zero(length, true, -1);
       case ZERO_ALLOCATED -> new Mapping.Zero(length, true, host);
       case COMPRESSED ->
           new Mapping.Encoded(
               metadata.storage,
               inflated.encoding(),
-              geometry.compressedOffset(run.descriptor),
-              geometry.compressedLength(run.descriptor),
+              geometry.compressedOffset(run.entry.descriptor()),
+              geometry.compressedLength(run.entry.descriptor()),
               length);
-      default ->
-          backing == null
-              ? new Mapping.Unallocated(length)
-              : new Mapping.Backing(backing, guestOffset, length);
+      default -> unallocated(guestOffset, length, run.entry.hasCluster(geometry) ? host : -1);
     };
   }
 
@@ -244,6 +240,12 @@ final class GuestReader {
         ? new Mapping.Encoded(data, method, hostOffset, length, length)
         : new Mapping.Data(
             data, hostOffset, length, writable && entry < 0 && metadata.tableWritable(guestOffset));
+  }
+
+  private Mapping unallocated(long guestOffset, long length, long reserved) {
+    return backing == null
+        ? new Mapping.Unallocated(length, reserved)
+        : new Mapping.Backing(backing, guestOffset, length, reserved);
   }
 
   /** Lengthens a run over further slices of the same L2 table that are at hand. */
@@ -259,11 +261,11 @@ final class GuestReader {
           || geometry.entryInSlice(at) != 0) {
         break;
       }
-      long expected = first.descriptor + at - geometry.clusterStart(guestOffset);
+      long expected = first.entry.descriptor() + at - geometry.clusterStart(guestOffset);
       L2Entry entry = slice.entry(0);
       if (entry.kind(0, geometry) != first.kind
-          || ((first.kind == Kind.DATA || first.kind == Kind.ZERO_ALLOCATED)
-              && entry.descriptor() != expected)) {
+          || entry.hasCluster(geometry) != first.entry.hasCluster(geometry)
+          || (entry.hasCluster(geometry) && entry.descriptor() != expected)) {
         break;
       }
       length += run(slice, at, maxLength - length).length;

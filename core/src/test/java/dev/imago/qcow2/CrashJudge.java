@@ -178,7 +178,7 @@ final class CrashJudge {
         throw new AssertionError(
             "%s we see %d leaks, and qemu-img %d".formatted(when, ours.leaks(), theirs.leaks()));
       }
-      if (setup.kind() == Kind.SNAPSHOT && !Arrays.equals(setup.content(), snapshot(path))) {
+      if (setup.snapshot() && !Arrays.equals(setup.content(), snapshot(path))) {
         throw new AssertionError(when + " the snapshot's bytes are not what they were");
       }
       Files.deleteIfExists(path);

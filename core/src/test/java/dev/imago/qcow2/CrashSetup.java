@@ -75,7 +75,11 @@ record CrashSetup(
     /** Without barriers of the host: only what a killed process leaves must be right. */
     KILLED,
     /** Compresses clusters, and overwrites and discards them. */
-    COMPRESSING
+    COMPRESSING,
+    /** Clusters with subclusters: with a backing image, a snapshot, compressed ones, or alone. */
+    EXTENDED_L2,
+    /** Clusters with subclusters in a data file, which may be raw. */
+    EXTENDED_L2_DATA_FILE
   }
 
   /** Opens encrypted images. */
@@ -176,6 +180,16 @@ record CrashSetup(
         threads = 2 + random.nextInt(3);
         steps = 40;
       }
+      case EXTENDED_L2, EXTENDED_L2_DATA_FILE -> {
+        cluster = random.nextBoolean() ? 16384 : 65536;
+        version = 3;
+        bits = Math.max(bits, 2);
+        cache = random.nextBoolean() ? 8192 : cache;
+        mix = mix.with(Op.ZERO, 12).with(Op.RESERVE, 8);
+        // A snapshot is compared with what it was, which is as long as the disk was.
+        boolean snapshot = kind == Kind.EXTENDED_L2 && seed % 5 == 2;
+        mix = snapshot ? mix : mix.with(Op.GROW, 4).with(Op.SHRINK, 3);
+      }
       default -> mix = mix.with(Op.GROW, 1).with(Op.SHRINK, 1);
     }
     if (version == 2) {
@@ -210,16 +224,36 @@ record CrashSetup(
   boolean dataFile() {
     return kind == Kind.DATA_FILE
         || kind == Kind.DATA_FILE_RAW
+        || kind == Kind.EXTENDED_L2_DATA_FILE
         || (kind == Kind.THREADS && version == 3 && seed % 3 == 0);
   }
 
   private boolean compresses() {
-    return kind == Kind.COMPRESSED || kind == Kind.COMPRESSING;
+    return compressed() || kind == Kind.COMPRESSING;
   }
 
   /** Whether there is a backing image: growing over a longer one takes more than a new size. */
   private boolean backing() {
-    return kind == Kind.BACKING || (kind == Kind.L1_GROWTH && seed % 2 == 0);
+    return kind == Kind.BACKING
+        || (kind == Kind.L1_GROWTH && seed % 2 == 0)
+        || (kind == Kind.EXTENDED_L2 && seed % 5 < 2);
+  }
+
+  private boolean extendedL2() {
+    return kind == Kind.EXTENDED_L2 || kind == Kind.EXTENDED_L2_DATA_FILE;
+  }
+
+  /** Whether there is an internal snapshot. */
+  boolean snapshot() {
+    return kind == Kind.SNAPSHOT || (kind == Kind.EXTENDED_L2 && seed % 5 == 2);
+  }
+
+  private boolean compressed() {
+    return kind == Kind.COMPRESSED || (kind == Kind.EXTENDED_L2 && seed % 5 == 3);
+  }
+
+  private boolean rawDataFile() {
+    return kind == Kind.DATA_FILE_RAW || (kind == Kind.EXTENDED_L2_DATA_FILE && seed % 2 == 0);
   }
 
   /** The bytes behind the overlay; empty without a backing image. */
@@ -238,13 +272,13 @@ record CrashSetup(
 
   /** What the disk holds at the beginning. */
   byte[] content() {
-    return switch (kind) {
-      case COMPRESSED, SNAPSHOT, COMPACT -> Stamp.bytes(seed + 2, 0, (int) size, 2);
-      // A refcount table of one cluster reaches 2 MiB far.
-      case REFCOUNT_GROWTH ->
-          Stamp.bytes(seed + 2, 0, (int) (MIB * 7 / 4 + seed % 4 * (MIB / 24)), 2);
-      default -> new byte[0];
-    };
+    if (compressed() || snapshot() || kind == Kind.COMPACT) {
+      return Stamp.bytes(seed + 2, 0, (int) size, 2);
+    }
+    // A refcount table of one cluster reaches 2 MiB far.
+    return kind == Kind.REFCOUNT_GROWTH
+        ? Stamp.bytes(seed + 2, 0, (int) (MIB * 7 / 4 + seed % 4 * (MIB / 24)), 2)
+        : new byte[0];
   }
 
   /** Not by qemu-img, which measures the processor for a key and fails on a busy machine. */
@@ -281,7 +315,10 @@ record CrashSetup(
     if (dataFile()) {
       options += ",data_file=" + data;
     }
-    if (kind == Kind.DATA_FILE_RAW) {
+    if (extendedL2()) {
+      options += ",extended_l2=on";
+    }
+    if (rawDataFile()) {
       options += ",data_file_raw=on";
     }
     if (compresses() && version == 3 && seed % 2 == 1) {
@@ -291,7 +328,7 @@ record CrashSetup(
       Path raw = image.resolveSibling("content");
       Files.write(raw, Arrays.copyOf(content(), (int) size));
       List<Object> words = new ArrayList<>(List.of("convert", "-f", "raw", "-O", "qcow2"));
-      if (kind == Kind.COMPRESSED || (kind == Kind.COMPACT && seed % 4 == 0)) {
+      if (compressed() || (kind == Kind.COMPACT && seed % 4 == 0)) {
         words.add("-c");
       }
       words.addAll(List.of("-o", options, raw, image));
@@ -305,7 +342,7 @@ record CrashSetup(
       words.addAll(List.of(image, size));
       Qemu.img(words.toArray());
     }
-    if (kind == Kind.SNAPSHOT) {
+    if (snapshot()) {
       Qemu.img("snapshot", "-c", "kept", image);
     }
     if (kind == Kind.BITMAPS) {

@@ -34,30 +34,51 @@ record Combination(int clusterSize, int refcountBits, int version, Kind kind) {
     /** Compressed by qemu-img. */
     ZLIB,
     /** Compressed by qemu-img. */
-    ZSTD;
+    ZSTD,
+    /** With subclusters, and nothing behind. */
+    EXTENDED_L2,
+    /** With subclusters, over a qcow2 image that goes on behind the overlay's end. */
+    EXTENDED_L2_BACKING,
+    /** With subclusters, and a data file. */
+    EXTENDED_L2_DATA_FILE,
+    /** With subclusters, compressed by qemu-img. */
+    EXTENDED_L2_ZLIB;
+
+    boolean extendedL2() {
+      return name().startsWith("EXTENDED_L2");
+    }
 
     boolean backing() {
-      return this == BACKING_QCOW2 || this == BACKING_SHORTER || this == BACKING_LONGER;
+      return this == BACKING_QCOW2
+          || this == BACKING_SHORTER
+          || this == BACKING_LONGER
+          || this == EXTENDED_L2_BACKING;
     }
 
     boolean dataFile() {
-      return this == DATA_FILE || this == DATA_FILE_RAW;
+      return this == DATA_FILE || this == DATA_FILE_RAW || this == EXTENDED_L2_DATA_FILE;
     }
 
     boolean compressed() {
-      return this == ZLIB || this == ZSTD;
+      return this == ZLIB || this == ZSTD || this == EXTENDED_L2_ZLIB;
     }
   }
 
-  /** All that the format allows: version 2 has 16-bit counts, no data file and no zstd. */
+  /**
+   * All that the format allows: version 2 has 16-bit counts, no data file and no zstd; subclusters
+   * need version 3 and clusters of 16 KiB.
+   */
   static Stream<Combination> all() {
     List<Combination> all = new ArrayList<>();
     for (int clusterSize : List.of(512, 4 << 10, 64 << 10, 2 << 20)) {
       for (Kind kind : Kind.values()) {
+        if (kind.extendedL2() && clusterSize < 16 << 10) {
+          continue;
+        }
         for (int refcountBits : List.of(1, 16, 64)) {
           all.add(new Combination(clusterSize, refcountBits, 3, kind));
         }
-        if (!kind.dataFile() && kind != Kind.ZSTD) {
+        if (!kind.dataFile() && kind != Kind.ZSTD && !kind.extendedL2()) {
           all.add(new Combination(clusterSize, 16, 2, kind));
         }
       }
@@ -96,7 +117,7 @@ record Combination(int clusterSize, int refcountBits, int version, Kind kind) {
     long length =
         switch (kind) {
           case BACKING_SHORTER -> size() / 2 + 512;
-          case BACKING_LONGER -> size() * 3 / 2 / 512 * 512;
+          case BACKING_LONGER, EXTENDED_L2_BACKING -> size() * 3 / 2 / 512 * 512;
           default -> size();
         };
     byte[] bytes = content((int) length, seed());
@@ -119,6 +140,9 @@ record Combination(int clusterSize, int refcountBits, int version, Kind kind) {
             .formatted(clusterSize, refcountBits, version == 2 ? "0.10" : "1.1");
     if (kind == Kind.ZSTD) {
       options += ",compression_type=zstd";
+    }
+    if (kind.extendedL2()) {
+      options += ",extended_l2=on";
     }
     if (kind.dataFile()) {
       options += ",data_file=" + image + ".data";
@@ -148,7 +172,8 @@ record Combination(int clusterSize, int refcountBits, int version, Kind kind) {
         CreateOptions.of("qcow2", size())
             .clusterSize(clusterSize)
             .refcountBits(refcountBits)
-            .version(version);
+            .version(version)
+            .extendedL2(kind.extendedL2());
     if (kind.backing()) {
       options = options.backing("base", backingFormat());
     }
