@@ -183,7 +183,7 @@ final class GuestReader {
               case ZERO, ZERO_ALLOCATED -> true;
               case UNALLOCATED -> readBehindNow(dst, at);
               case COMPRESSED ->
-                  inflated.readNow(dst, run.descriptor, (int) geometry.inCluster(at));
+                  inflated.readNow(dst, run.entry.descriptor(), (int) geometry.inCluster(at));
               case INVALID -> false;
             };
         if (all && (run.kind == Kind.ZERO || run.kind == Kind.ZERO_ALLOCATED)) {
