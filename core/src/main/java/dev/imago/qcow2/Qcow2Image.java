@@ -36,6 +36,7 @@ final class Qcow2Image implements Image {
   private final @Nullable Image backing;
   private final boolean readOnly;
   private final @Nullable String snapshot;
+  private final ClusterCodec codec;
   private final InflatedClusters inflated;
   private final GuestReader reader;
   private final ClusterWriter writer;
@@ -52,8 +53,7 @@ final class Qcow2Image implements Image {
     this.backing = parts.backing();
     this.readOnly = !parts.options().writable();
     this.snapshot = parts.options().snapshot();
-    ClusterCodec codec =
-        ClusterCodec.of(parts.header().compressionType(), parts.options().compression());
+    this.codec = ClusterCodec.of(parts.header().compressionType(), parts.options().compression());
     this.inflated = new InflatedClusters(metadata.storage, geometry, codec);
     this.reader = new GuestReader(metadata, parts.encryption(), backing, inflated, !readOnly);
     this.writer = new ClusterWriter(metadata, reader);
@@ -456,6 +456,7 @@ final class Qcow2Image implements Image {
         }
       }
     }
+    codec.close();
     failure = closed(metadata.storage, failure);
     if (metadata.data != metadata.storage) {
       failure = closed(metadata.data, failure);
@@ -485,6 +486,7 @@ final class Qcow2Image implements Image {
   /** Ends it as {@link #close} does, but leaves the storage open. For a repair. */
   void end() throws IOException {
     if (requests.close()) {
+      codec.close();
       metadata.durability.flushAll();
     }
   }

@@ -156,6 +156,56 @@ class ClusterCodecTest {
     assertThat(farthest(Compression.USUAL, plain)).isGreaterThan(4096);
   }
 
+  @ParameterizedTest
+  @CsvSource({"0,-1,false", "0,-1,true", "1,-1,false", "1,1,false", "1,12,false"})
+  void whatAContextWasUsedForBeforeMakesNoDifference(int type, int level, boolean shortWindow)
+      throws Exception {
+    Compression how = new Compression(level, shortWindow);
+    byte[] noise = new byte[CLUSTER];
+    new Random(7).nextBytes(noise);
+    try (ClusterCodec used = ClusterCodec.of(type, how)) {
+      for (int i = 0; i < 100; i++) {
+        byte[] plain = plain(CLUSTER);
+        System.arraycopy(noise, 0, plain, 0, i * 600);
+        byte[] encoded = encode(used, plain);
+        try (ClusterCodec fresh = ClusterCodec.of(type, how)) {
+          assertThat(encoded).as("cluster %d", i).isEqualTo(encode(fresh, plain));
+        }
+        ByteBuffer out = ByteBuffer.allocate(CLUSTER);
+        used.decode(direct(encoded), out);
+        assertThat(out.array()).isEqualTo(plain);
+
+        assertThat(used.encode(direct(noise), ByteBuffer.allocateDirect(CLUSTER - 1))).isFalse();
+        ByteBuffer half = direct(Arrays.copyOf(encoded, encoded.length / 2));
+        assertThatThrownBy(() -> used.decode(half, ByteBuffer.allocateDirect(CLUSTER)))
+            .isInstanceOf(IOException.class);
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {Header.COMPRESSION_DEFLATE, Header.COMPRESSION_ZSTD})
+  void aClosedCodecStillWorks(int type) throws Exception {
+    ClusterCodec codec = ClusterCodec.of(type, Compression.USUAL);
+    byte[] plain = plain(CLUSTER);
+    byte[] before = encode(codec, plain);
+    codec.close();
+    codec.close();
+
+    assertThat(encode(codec, plain)).isEqualTo(before);
+    ByteBuffer out = ByteBuffer.allocate(CLUSTER);
+    codec.decode(direct(before), out);
+    assertThat(out.array()).isEqualTo(plain);
+  }
+
+  private static byte[] encode(ClusterCodec codec, byte[] plain) throws IOException {
+    ByteBuffer encoded = ByteBuffer.allocateDirect(plain.length - 1);
+    assertThat(codec.encode(direct(plain), encoded)).isTrue();
+    byte[] bytes = new byte[encoded.flip().remaining()];
+    encoded.get(bytes);
+    return bytes;
+  }
+
   private static int farthest(Compression how, byte[] plain) throws IOException {
     ByteBuffer encoded = ByteBuffer.allocateDirect(plain.length - 1);
     assertThat(ClusterCodec.of(0, how).encode(direct(plain), encoded)).isTrue();
