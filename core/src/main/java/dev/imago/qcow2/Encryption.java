@@ -52,8 +52,7 @@ record Encryption(Storage guestData, @Nullable String method, @Nullable LegacyAe
           "convert it to a new image, with encrypt.format=luks if it is to be encrypted");
     }
     if (secret == null && options.locked()) {
-      String name = method == Header.CRYPT_AES ? AES : LUKS;
-      return new Encryption(new LockedStorage(data), name, null);
+      return locked(data, cluster.header());
     }
     if (secret == null) {
       throw EncryptionKeyException.missing(storage.name());
@@ -64,6 +63,15 @@ record Encryption(Storage guestData, @Nullable String method, @Nullable LegacyAe
     }
     SectorCipher cipher = luks(storage, cluster).unlock(secret);
     return new Encryption(new EncryptedStorage(data, cipher), LUKS, null);
+  }
+
+  /** Without a key: what is not encrypted is there, what is cannot be touched. */
+  static Encryption locked(Storage data, Header header) {
+    if (header.cryptMethod() == 0) {
+      return new Encryption(data, null, null);
+    }
+    String name = header.cryptMethod() == Header.CRYPT_AES ? AES : LUKS;
+    return new Encryption(new LockedStorage(data), name, null);
   }
 
   /** The LUKS header and key slots of an image whose crypt_method is LUKS. */

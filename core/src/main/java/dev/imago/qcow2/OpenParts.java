@@ -160,7 +160,7 @@ record OpenParts(
         new OpenParts(
             storage,
             storage,
-            new Encryption(storage, null, null),
+            Encryption.locked(storage, header),
             null,
             cluster,
             header.size(),

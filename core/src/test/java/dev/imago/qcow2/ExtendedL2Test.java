@@ -216,7 +216,9 @@ class ExtendedL2Test {
     Path file = overlay(size, MIB);
     Path raw = folder.resolve("raw");
     Files.write(raw, filled((int) size, 7).array());
-    String options = "extended_l2=on,cluster_size=128k,backing_file=base.raw,backing_fmt=raw";
+    String options =
+        "extended_l2=on,cluster_size=128k,backing_fmt=raw,backing_file="
+            + folder.resolve("base.raw");
     Qemu.img("convert", "-c", "-f", "raw", "-O", "qcow2", "-o", options, raw, file);
     assertThat(entry(file, 1).compressed()).isTrue();
     TestImages.open(file).close();
