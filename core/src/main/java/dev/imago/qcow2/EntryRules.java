@@ -15,9 +15,9 @@ final class EntryRules {
 
   private EntryRules() {}
 
-  /** An L1 entry as it should be. */
+  /** An L1 entry as it should be: flags without a table say nothing. */
   static long repairedL1(long word) {
-    return word & ~Geometry.L1_RESERVED;
+    return (word & Geometry.OFFSET_MASK) == 0 ? 0 : word & ~Geometry.L1_RESERVED;
   }
 
   /** The first word of an L2 entry as it should be; what cannot be known stays as it is. */

@@ -193,6 +193,10 @@ final class ReferenceWalk {
     }
     long hostOffset = word & Geometry.OFFSET_MASK;
     if (hostOffset == 0) {
+      if (word == Geometry.COPIED) {
+        // QEMU takes the header for an L2 table then.
+        findings.corruption("ERROR L1 entry %x has flags, but no L2 table", word);
+      }
       return;
     }
     unflagged |= active && (word & Geometry.COPIED) == 0;
