@@ -28,13 +28,13 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 /**
  * Features of qcow2 together: random work on our side judged by QEMU, work by QEMU on the same
- * image read and continued by us. The first tier takes every seventh combination.
+ * image read and continued by us. The first tier takes every 13th combination.
  */
 class FeatureMatrixTest {
   private static final boolean LONG = Boolean.getBoolean("imago.long");
   private static final int STEPS = LONG ? 200 : 50;
   private static final int QEMU_COMMANDS = LONG ? 60 : 20;
-  private static final int EVERY = 7;
+  private static final int EVERY = 13;
 
   @TempDir private Path folder;
 
@@ -60,14 +60,14 @@ class FeatureMatrixTest {
     Path path = folder.resolve("disk.qcow2");
     Images.create(path, features.createOptions(path));
     if (features.bitmap()) {
-      Qemu.img("bitmap", "--add", "-f", "qcow2", path, "b");
+      features.img(List.of("bitmap", "--add"), path, "b");
     }
     work(features, path, new byte[(int) features.size()], 0);
     judge(features, path);
 
     features.io(path, qemuCommands(features, size(features, path)));
     if (features.snapshots()) {
-      Qemu.img("snapshot", "-c", "by qemu", path);
+      snapshotByQemu(features, path);
       features.io(path, qemuCommands(features, size(features, path)));
     }
     judge(features, path);
@@ -110,7 +110,8 @@ class FeatureMatrixTest {
 
   /** Both check the image, and both read the same in the disk and in every snapshot. */
   private void judge(Features features, Path path) throws Exception {
-    Qemu.check(path).clean();
+    // Ends with something else than 0 if anything is found.
+    features.img(List.of("check"), path);
     assertThat(Images.check(path, "qcow2", false, Progress.NONE).findings()).isEmpty();
     List<Snapshot> snapshots;
     try (Image image = Images.open(path, features.openOptions())) {
@@ -119,7 +120,11 @@ class FeatureMatrixTest {
     }
     for (Snapshot snapshot : snapshots) {
       try (Image image = Images.open(path, features.openOptions().snapshot(snapshot.id()))) {
-        assertSame(features.readSnapshot(path, snapshot.id()), read(image));
+        // QEMU reads as far as the disk is long today, we as far as it was then.
+        byte[] theirs = features.readSnapshot(path, snapshot.id());
+        byte[] ours = read(image);
+        int length = Math.min(theirs.length, ours.length);
+        assertSame(Arrays.copyOf(theirs, length), Arrays.copyOf(ours, length));
       }
     }
     if (features.bitmap()) {
@@ -131,6 +136,15 @@ class FeatureMatrixTest {
   private static long size(Features features, Path path) throws Exception {
     try (Image image = Images.open(path, features.openOptions())) {
       return image.size();
+    }
+  }
+
+  private static void snapshotByQemu(Features features, Path path) throws Exception {
+    if (features.place() == Place.LUKS) {
+      // This command of qemu-img takes its action first and its name last.
+      features.img(List.of("snapshot", "-c", "by qemu"), path);
+    } else {
+      Qemu.img("snapshot", "-c", "by qemu", path);
     }
   }
 

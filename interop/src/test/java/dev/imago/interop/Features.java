@@ -125,6 +125,15 @@ record Features(
         "driver=qcow2,encrypt.key-secret=s,file.filename=" + image);
   }
 
+  /** Runs a command of {@code qemu-img} on the image; it must succeed. */
+  String img(List<Object> words, Path image, Object... behind) throws Exception {
+    List<Object> command = new ArrayList<>(List.of("qemu-img"));
+    command.addAll(words);
+    command.addAll(qemuName(image));
+    command.addAll(List.of(behind));
+    return Tool.run(command.toArray()).ok().out();
+  }
+
   /** Runs commands in one {@code qemu-io}; none may fail or find a wrong pattern. */
   void io(Path image, List<String> commands) throws Exception {
     List<Object> command = new ArrayList<>(List.of("qemu-io"));
@@ -151,11 +160,9 @@ record Features(
 
   private byte[] read(Path image, List<String> more) throws Exception {
     Path scratch = image.resolveSibling("scratch");
-    List<Object> command = new ArrayList<>(List.of("qemu-img", "convert", "-O", "raw"));
-    command.addAll(more);
-    command.addAll(qemuName(image));
-    command.add(scratch);
-    Tool.run(command.toArray()).ok();
+    List<Object> words = new ArrayList<>(List.of("convert", "-O", "raw"));
+    words.addAll(more);
+    img(words, image, scratch);
     byte[] bytes = Files.readAllBytes(scratch);
     Files.delete(scratch);
     return bytes;

@@ -13,7 +13,6 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.Comparator;
 import java.util.List;
-import java.util.Objects;
 import java.util.Random;
 import java.util.stream.Stream;
 import java.util.zip.GZIPInputStream;
@@ -116,9 +115,11 @@ final class Lab {
    * on to make one on a busy machine.
    */
   private static void encrypted() throws Exception {
-    String packed = "/dev/imago/qcow2/luks-aes128-xts.qcow2.gz";
-    try (InputStream in = Qemu.class.getResourceAsStream(packed)) {
-      Files.copy(new GZIPInputStream(Objects.requireNonNull(in)), file("luks.q"));
+    Path packed =
+        Path.of(System.getProperty("imago.root"))
+            .resolve("core/src/test/resources/dev/imago/qcow2/luks-aes128-xts.qcow2.gz");
+    try (InputStream in = new GZIPInputStream(Files.newInputStream(packed))) {
+      Files.copy(in, file("luks.q"));
     }
     Qemu.img(
         "create",
