@@ -97,7 +97,7 @@ final class CrashJudge {
   /** Every byte of every snapshot. The one that qemu-img made is looked at by {@link #check}. */
   private SnapshotOracle snapshots(SnapshotOracle expected, Image open, CrashStorage image)
       throws IOException {
-    return setup.kind() == Kind.SNAPSHOT
+    return setup.snapshot()
         ? expected
         : expected.verify(
             Qcow2.snapshots(open),
