@@ -12,8 +12,9 @@ import java.util.regex.Pattern;
  * same of them, and prints what each took as a Markdown table.
  *
  * <p>Each round runs every program once; the order turns from round to round. What a program writes
- * is deleted before and after each run, outside the measured time. An empty Java program, started
- * just as Imago is, runs in every round of the short cases.
+ * is deleted before and after each run and the disk is let come to rest, outside the measured time:
+ * otherwise a program pays for what the one before it wrote. An empty Java program, started just as
+ * Imago is, runs in every round of the short cases.
  */
 final class Compete {
   private static final List<String> ZSTD = List.of("-o", "compression_type=zstd");
@@ -213,12 +214,14 @@ final class Compete {
 
   private Child.Cost once(List<String> command, boolean output) throws IOException {
     Path target = options.folder.resolve("target");
+    Path out = options.folder.resolve("out");
+    Path err = options.folder.resolve("err");
     Files.deleteIfExists(target);
+    if (output) {
+      Child.run(List.of("sync", "-f", options.folder.toString()), out, err);
+    }
     Child.Cost cost =
-        Child.run(
-            output ? joined(command, List.of(target.toString())) : command,
-            options.folder.resolve("out"),
-            options.folder.resolve("err"));
+        Child.run(output ? joined(command, List.of(target.toString())) : command, out, err);
     Files.deleteIfExists(target);
     if (cost.exitCode() != 0) {
       throw new IOException(String.join(" ", command) + " ended with " + cost.exitCode());
