@@ -237,6 +237,8 @@ final class ClusterWriter {
       }
       if (!(tailZero && hole) && tail > 0) {
         after = List.of(reader.copy(place.end(), (int) tail));
+      } else if (tail > 0 && !metadata.rawData) {
+        growOver(place);
       }
     }
     data.write(gather.next(before, place.end() - guestOffset, after), hostOffset(at, place));
@@ -269,7 +271,11 @@ final class ClusterWriter {
     }
   }
 
-  /** No entry may lead to a cluster behind the file's end, even if the caller writes nothing. */
+  /**
+   * No entry may lead to a cluster behind the file's end, even if the caller writes nothing. Done
+   * before the caller writes: a file that ends within a sector can keep that end in a crash though
+   * the sector was written whole since, and would show half of it.
+   */
   private void growOver(Place place) throws IOException {
     long end = hostOffset(place.fillTo(), place);
     if (end > data.size()) {

@@ -114,6 +114,9 @@ final class CrashJudge {
     Script script =
         new Script(setup.seed() + 1, setup.mix(), () -> open(image, data), oracle, setup.maxSize())
             .withSnapshots(snapshots);
+    if (setup.kind() == Kind.BITMAPS) {
+      script.neverEmpty();
+    }
     script.run(SECOND_ROUND);
     oracle.verify(script.image());
     snapshots(snapshots, script.image(), image);

@@ -99,6 +99,9 @@ final class CrashRun {
           new Script(setup.seed(), setup.mix(), this::open, oracle, setup.maxSize())
               .withSnapshots(snapshots)
               .expectingDurableResizes();
+      if (setup.kind() == CrashSetup.Kind.BITMAPS) {
+        script.neverEmpty();
+      }
       script.run(setup.steps());
       oracle.verify(script.image());
       script.close();

@@ -118,6 +118,7 @@ public final class Script {
   private Image image;
   private long version;
   private boolean resizesAreDurable;
+  private long smallest;
   private SnapshotOracle snapshots = new SnapshotOracle();
 
   /**
@@ -139,6 +140,12 @@ public final class Script {
   /** Expects a resize to survive as soon as it has returned, not only after the next flush. */
   public Script expectingDurableResizes() {
     resizesAreDurable = true;
+    return this;
+  }
+
+  /** Never leaves a disk without a byte: one with dirty bitmaps cannot be that small. */
+  public Script neverEmpty() {
+    smallest = SECTOR;
     return this;
   }
 
@@ -401,7 +408,7 @@ public final class Script {
   }
 
   private void resize(long wanted) throws IOException {
-    long size = Math.clamp(wanted, 0, maxSize) / SECTOR * SECTOR;
+    long size = Math.clamp(wanted, smallest, maxSize) / SECTOR * SECTOR;
     say("resize from 0x%x to 0x%x".formatted(image.size(), size));
     ByteOracle.Change change = oracle.resizing(size);
     image.resize(size, Preallocation.OFF, true);
