@@ -218,7 +218,10 @@ final class Compete {
     Path err = options.folder.resolve("err");
     Files.deleteIfExists(target);
     if (output) {
-      Child.run(List.of("sync", "-f", options.folder.toString()), out, err);
+      Child.Cost rest = Child.run(List.of("sync", "-f", options.folder.toString()), out, err);
+      if (rest.exitCode() != 0) {
+        throw new IOException("sync ended with " + rest.exitCode());
+      }
     }
     Child.Cost cost =
         Child.run(output ? joined(command, List.of(target.toString())) : command, out, err);

@@ -251,6 +251,10 @@ final class ClusterWriter {
    */
   void copyAround(long guestOffset, Place place, boolean overwrite) throws IOException {
     boolean hole = readsAsZero(place);
+    boolean partly = guestOffset > place.fillFrom() || place.end() < place.fillTo();
+    if (hole && (!overwrite || (partly && !metadata.rawData))) {
+      growOver(place);
+    }
     long at = place.fillFrom();
     while (at < place.fillTo()) {
       boolean skip = overwrite && at >= guestOffset && at < place.end();
@@ -266,15 +270,13 @@ final class ClusterWriter {
       }
       at = to;
     }
-    if (hole && !overwrite) {
-      growOver(place);
-    }
   }
 
   /**
    * No entry may lead to a cluster behind the file's end, even if the caller writes nothing. Done
-   * before the caller writes: a file that ends within a sector can keep that end in a crash though
-   * the sector was written whole since, and would show half of it.
+   * before anything is written there: a file that ends within a sector can keep that end in a crash
+   * though the sector was written whole since, and would show half of it. (A raw data file is as
+   * long as the disk from the start.)
    */
   private void growOver(Place place) throws IOException {
     long end = hostOffset(place.fillTo(), place);

@@ -113,10 +113,8 @@ final class CrashJudge {
       throws IOException {
     Script script =
         new Script(setup.seed() + 1, setup.mix(), () -> open(image, data), oracle, setup.maxSize())
-            .withSnapshots(snapshots);
-    if (setup.kind() == Kind.BITMAPS) {
-      script.neverEmpty();
-    }
+            .withSnapshots(snapshots)
+            .notBelow(setup.minSize());
     script.run(SECOND_ROUND);
     oracle.verify(script.image());
     snapshots(snapshots, script.image(), image);

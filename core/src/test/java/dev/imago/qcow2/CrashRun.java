@@ -98,10 +98,8 @@ final class CrashRun {
       Script script =
           new Script(setup.seed(), setup.mix(), this::open, oracle, setup.maxSize())
               .withSnapshots(snapshots)
-              .expectingDurableResizes();
-      if (setup.kind() == CrashSetup.Kind.BITMAPS) {
-        script.neverEmpty();
-      }
+              .expectingDurableResizes()
+              .notBelow(setup.minSize());
       script.run(setup.steps());
       oracle.verify(script.image());
       script.close();

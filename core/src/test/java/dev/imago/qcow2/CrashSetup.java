@@ -213,6 +213,11 @@ record CrashSetup(
         random.nextBoolean());
   }
 
+  /** A disk with dirty bitmaps cannot be empty. */
+  long minSize() {
+    return kind == Kind.BITMAPS ? 512 : 0;
+  }
+
   /** With less than FULL a power cut may do anything; a killed process may not. */
   SyncMode sync() {
     if (kind != Kind.KILLED) {

@@ -143,9 +143,9 @@ public final class Script {
     return this;
   }
 
-  /** Never leaves a disk without a byte: one with dirty bitmaps cannot be that small. */
-  public Script neverEmpty() {
-    smallest = SECTOR;
+  /** Never makes the disk smaller than this. */
+  public Script notBelow(long bytes) {
+    smallest = bytes;
     return this;
   }
 
