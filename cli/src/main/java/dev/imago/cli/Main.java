@@ -82,6 +82,7 @@ public final class Main {
     String command = operands.getFirst();
     String[] rest = operands.subList(1, operands.size()).toArray(new String[0]);
     return switch (command) {
+      case "bench" -> printed(terminal, BenchCommand.run(terminal, rest));
       case "bitmap" -> BitmapCommand.run(terminal, rest);
       case "check" -> printed(terminal, CheckCommand.run(terminal, rest));
       case "commit" -> CommitCommand.run(terminal, rest);

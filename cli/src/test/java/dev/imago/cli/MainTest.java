@@ -49,6 +49,15 @@ class MainTest {
     }
   }
 
+  /** qemu-img waits for ever: nothing is in flight, so nothing ends. */
+  @Test
+  void benchWithoutAnyRequestInFlightIsRefused() {
+    var out = new PrintStream(OutputStream.nullOutputStream());
+
+    assertEquals(1, Main.run(new String[] {"bench", "-d", "0", image}, out, errors));
+    assertEquals("imago: Invalid queue depth specified\n", err.toString(StandardCharsets.UTF_8));
+  }
+
   @Test
   void whatWasDoneIsDoneEvenIfNobodyCouldBeTold() {
     String copy = folder.resolve("copy").toString();

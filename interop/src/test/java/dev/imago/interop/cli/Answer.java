@@ -9,9 +9,15 @@ import java.nio.charset.StandardCharsets;
 /** What a program says to a command line. */
 record Answer(int exit, String out, String err) {
 
-  /** The same without progress between 0 and 100 %: how far a step goes is each program's own. */
+  /**
+   * The same without progress between 0 and 100 %, for how far a step goes is each program's own,
+   * and without how long a run took.
+   */
   Answer withoutSteps() {
-    return new Answer(exit, out.replaceAll("    \\((?!0\\.00|100\\.00)[0-9.]+/100%\\)\r", ""), err);
+    String told =
+        out.replaceAll("    \\((?!0\\.00|100\\.00)[0-9.]+/100%\\)\r", "")
+            .replaceAll("Run completed in [0-9]+\\.[0-9]{3} seconds\\.", "Run completed.");
+    return new Answer(exit, told, err);
   }
 
   /** Asks the installed qemu-img. */

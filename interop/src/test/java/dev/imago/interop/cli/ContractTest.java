@@ -28,7 +28,15 @@ class ContractTest {
 
   static Stream<String> changing() {
     return Stream.of(
-            "create", "convert", "repair", "resize", "snapshot", "bitmap", "rebase", "commit")
+            "bench",
+            "create",
+            "convert",
+            "repair",
+            "resize",
+            "snapshot",
+            "bitmap",
+            "rebase",
+            "commit")
         .flatMap(CommandLines::of);
   }
 
