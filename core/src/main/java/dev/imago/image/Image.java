@@ -159,12 +159,25 @@ public interface Image extends Closeable {
   void flush() throws IOException;
 
   /**
-   * Sets the disk's size. New bytes read as zero.
+   * Sets the disk's size. New bytes read as zero. If the disk cannot be made longer it stays as
+   * long as it was.
    *
    * @param size in bytes; the format says which multiples it allows
    * @param shrink must be true if bytes are to be cut off
    */
   void resize(long size, Preallocation preallocation, boolean shrink) throws IOException;
+
+  /**
+   * Makes the disk longer and gives every cluster of the new part its place, so that later writes
+   * there change no mapping. No host space is reserved: the places are holes and read as zero.
+   *
+   * @param size in bytes, not below {@link #size()}; the format says which multiples it allows
+   * @throws UnsupportedFeatureException if the format has no mapping
+   */
+  default void growMapped(long size) throws IOException {
+    throw new UnsupportedFeatureException(
+        name(), -1, "mapping", "images of format " + format() + " have none");
+  }
 
   /** Forgets cached metadata, because someone else changed the image (live migration). */
   void invalidateCache() throws IOException;

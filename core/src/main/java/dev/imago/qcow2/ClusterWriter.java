@@ -325,9 +325,17 @@ final class ClusterWriter {
   /**
    * Links the clusters of a place that holds zeroes: with extended L2 entries the clusters are only
    * reserved, and what they show does not change.
+   *
+   * @param zero whether the entries say that the clusters are zero, whatever their place holds
    */
-  void linkPreallocated(long guestOffset, Place place) throws IOException {
-    link(guestOffset, place, (entry, i, host) -> entry.withCluster(host));
+  void linkPreallocated(long guestOffset, Place place, boolean zero) throws IOException {
+    link(
+        guestOffset,
+        place,
+        (entry, i, host) -> {
+          L2Entry placed = entry.withCluster(host);
+          return zero ? placed.withZero(0, geometry.subclusters(), geometry) : placed;
+        });
   }
 
   /** What becomes of an entry. */

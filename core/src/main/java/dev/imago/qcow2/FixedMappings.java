@@ -240,11 +240,16 @@ final class FixedMappings {
       metadata.durability.dataWritten();
       return;
     }
-    ByteBuffer zeroes = Buffers.zeroes(Math.min(length, ZERO_BUFFER));
+    writeZeroData(guestOffset, guestOffset + length);
+  }
+
+  /** Writes zeroes as a guest would who does not know that they are zeroes. */
+  void writeZeroData(long guestOffset, long end) throws IOException {
+    ByteBuffer zeroes = Buffers.zeroes(Math.min(end - guestOffset, ZERO_BUFFER));
     long at = guestOffset;
-    while (at < guestOffset + length) {
+    while (at < end) {
       ByteBuffer part = zeroes.duplicate();
-      part.limit((int) Math.min(part.limit(), guestOffset + length - at));
+      part.limit((int) Math.min(part.limit(), end - at));
       int count = part.remaining();
       writer.write(new ByteBuffer[] {part}, at);
       at += count;

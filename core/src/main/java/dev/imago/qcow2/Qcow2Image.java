@@ -9,11 +9,11 @@ import dev.imago.image.Progress;
 import dev.imago.image.ReadOnlyImageException;
 import dev.imago.image.Snapshot;
 import dev.imago.image.WritableRun;
+import dev.imago.qcow2.Qcow2CreateOptions.Preallocation;
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.Header;
 import dev.imago.qcow2.ondisk.HeaderCluster;
 import dev.imago.storage.Storage;
-import dev.imago.storage.Storage.Preallocation;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.time.Instant;
@@ -316,7 +316,26 @@ final class Qcow2Image implements Image {
   }
 
   @Override
-  public void resize(long newSize, Preallocation preallocation, boolean shrink) throws IOException {
+  public void resize(long newSize, Storage.Preallocation preallocation, boolean shrink)
+      throws IOException {
+    requireWritable();
+    resize(
+        newSize,
+        switch (preallocation) {
+          case OFF -> Preallocation.OFF;
+          case FALLOC -> Preallocation.FALLOC;
+          case FULL -> Preallocation.FULL;
+        },
+        shrink);
+  }
+
+  @Override
+  public void growMapped(long newSize) throws IOException {
+    resize(newSize, Preallocation.METADATA, false);
+  }
+
+  private void resize(long newSize, Preallocation preallocation, boolean shrink)
+      throws IOException {
     requireWritable();
     resizer.check(newSize, shrink);
     requests.exclusive();

@@ -3,10 +3,12 @@ package dev.imago.qcow2;
 import dev.imago.image.Image;
 import dev.imago.image.Image.Discard;
 import dev.imago.image.UnsupportedFeatureException;
+import dev.imago.qcow2.Qcow2CreateOptions.Preallocation;
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.Header;
+import dev.imago.qcow2.ondisk.L2Entry;
 import dev.imago.storage.Storage;
-import dev.imago.storage.Storage.Preallocation;
+import dev.imago.storage.Storage.ZeroMode;
 import java.io.IOException;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
@@ -17,6 +19,8 @@ import org.jspecify.annotations.Nullable;
  * <p>Spec: qcow2 digest, 15.1.
  */
 final class Resizer {
+  private static final int SECTOR = 512;
+
   private final Metadata metadata;
   private final Geometry geometry;
   private final FixedMappings fixed;
@@ -33,7 +37,7 @@ final class Resizer {
 
   /** Refuses what the format cannot do, before anything is touched. */
   void check(long newSize, boolean shrink) throws IOException {
-    if (newSize < 0 || (newSize & 511) != 0) {
+    if (newSize < 0 || newSize % SECTOR != 0) {
       throw new IllegalArgumentException("The new size must be a multiple of 512");
     }
     if (newSize < metadata.size() && !shrink) {
@@ -72,26 +76,56 @@ final class Resizer {
     metadata.bitmaps.afterResize();
   }
 
-  private void grow(long oldSize, long newSize, Preallocation preallocation) throws IOException {
+  private void grow(long oldSize, long newSize, Preallocation asked) throws IOException {
+    // A data file that is a raw image as well is mapped from end to end.
+    Preallocation preallocation =
+        metadata.rawData && asked == Preallocation.OFF ? Preallocation.METADATA : asked;
     long entries = geometry.l1Entries(newSize);
     if (entries > metadata.l1.length()) {
       growL1(entries);
-    }
-    if (metadata.rawData) {
-      metadata.data.resize(newSize, preallocation);
     }
     // Nobody may find the new size on the disk, not even after an eviction, with the part
     // uncleared.
     metadata.setSizeInMemory(newSize);
     try {
+      if (metadata.rawData) {
+        metadata.data.resize(newSize, space(preallocation));
+      }
       clearNewPart(oldSize, newSize);
+      if (preallocation != Preallocation.OFF) {
+        preallocate(oldSize, newSize, preallocation);
+      }
     } catch (IOException | RuntimeException e) {
-      metadata.setSizeInMemory(oldSize);
+      undo(oldSize, newSize, e);
       throw e;
     }
     metadata.setSize(newSize);
-    if (preallocation != Preallocation.OFF) {
-      preallocate(oldSize, newSize, preallocation);
+  }
+
+  private static Storage.Preallocation space(Preallocation preallocation) {
+    return switch (preallocation) {
+      case OFF, METADATA -> Storage.Preallocation.OFF;
+      case FALLOC -> Storage.Preallocation.FALLOC;
+      case FULL -> Storage.Preallocation.FULL;
+    };
+  }
+
+  /** Gives back what has its place behind the old end: the disk stays as long as it was. */
+  private void undo(long oldSize, long newSize, Exception reason) {
+    try {
+      long from = geometry.clusterOffset(geometry.clusters(oldSize));
+      if (newSize > from) {
+        fixed.discard(from, newSize - from, Discard.TO_BACKING);
+      }
+      metadata.setSizeInMemory(oldSize);
+      if (metadata.rawData) {
+        metadata.durability.flush();
+        metadata.data.resize(oldSize, Storage.Preallocation.OFF);
+      }
+    } catch (IOException | RuntimeException e) {
+      reason.addSuppressed(e);
+    } finally {
+      metadata.setSizeInMemory(oldSize);
     }
   }
 
@@ -115,8 +149,7 @@ final class Resizer {
     Allocator.Taken taken = metadata.allocator.takeTogether(clusters);
     long place = geometry.clusterOffset(taken.firstCluster());
     try {
-      metadata.storage.writeZeroes(
-          place, geometry.clusterOffset(clusters), Storage.ZeroMode.ALLOCATED);
+      metadata.storage.writeZeroes(place, geometry.clusterOffset(clusters), ZeroMode.ALLOCATED);
       metadata.durability.tableWritten();
     } catch (IOException | RuntimeException e) {
       metadata.giveBack(taken, e);
@@ -139,26 +172,32 @@ final class Resizer {
     }
   }
 
-  /** Gives every cluster of a range a place. */
-  private void preallocate(long from, long to, Preallocation preallocation) throws IOException {
-    long at = geometry.clusterOffset(geometry.clusters(from));
-    while (at < to) {
-      long end = Math.min(to, writer.sliceEnd(at));
-      if (preallocated(at)) {
+  /** Gives every cluster of the new part a place. */
+  private void preallocate(long oldSize, long newSize, Preallocation preallocation)
+      throws IOException {
+    long at = geometry.clusterStart(oldSize);
+    if (at < oldSize) {
+      long end = at + geometry.clusterSize();
+      if (!placed(at, preallocation)) {
+        // The old disk ends in this cluster: what it shows there is kept as by any write.
+        fixed.writeZeroData(oldSize, Math.min(newSize, end));
+      }
+      at = end;
+    }
+    while (at < newSize) {
+      if (placed(at, preallocation)) {
         at += geometry.clusterSize();
         continue;
       }
+      long end = Math.min(newSize, writer.sliceEnd(at));
       try (Claims.Claim _ = writer.claim(at, end - at)) {
         Place place = writer.place(at, end - at);
         long length = geometry.clusterOffset(place.clusters());
+        boolean zero = preallocation == Preallocation.METADATA && saysZero();
         try {
-          if (preallocation == Preallocation.FULL) {
-            Zeroes.write(metadata.data, place.hostOffset(), length);
-          } else {
-            metadata.data.writeZeroes(place.hostOffset(), length, Storage.ZeroMode.ALLOCATED);
-          }
+          provide(place.hostOffset(), length, preallocation, zero);
           metadata.durability.dataWritten();
-          writer.linkPreallocated(at, place);
+          writer.linkPreallocated(at, place, zero);
         } catch (IOException | RuntimeException e) {
           writer.giveBack(place, e);
           throw e;
@@ -168,9 +207,40 @@ final class Resizer {
     }
   }
 
-  private boolean preallocated(long guestOffset) throws IOException {
+  /**
+   * Whether entries say that a cluster whose space is a hole reads as zero, where the format can:
+   * the hole alone does not make it so if guest data is encrypted. Over a backing image QEMU says
+   * so too.
+   */
+  private boolean saysZero() {
+    return geometry.version() >= 3 && (backing != null || !metadata.data.holesReadAsZero());
+  }
+
+  private void provide(long hostOffset, long length, Preallocation preallocation, boolean zero)
+      throws IOException {
+    Storage data = metadata.data;
+    if (preallocation == Preallocation.FULL) {
+      Zeroes.write(data, hostOffset, length);
+    } else if (preallocation == Preallocation.FALLOC) {
+      data.writeZeroes(hostOffset, length, ZeroMode.ALLOCATED);
+    } else if (!zero || data.holesReadAsZero()) {
+      data.writeZeroes(hostOffset, length, ZeroMode.SPARSE);
+    } else if (hostOffset + length > data.size()) {
+      // No entry may lead to a cluster behind the file's end.
+      data.writeZeroes(hostOffset + length - SECTOR, SECTOR, ZeroMode.SPARSE);
+    }
+  }
+
+  /** Whether a cluster has what this mode gives. */
+  private boolean placed(long guestOffset, Preallocation preallocation) throws IOException {
     Slice slice = metadata.tableWritable(guestOffset) ? metadata.slice(guestOffset) : null;
-    return slice != null && slice.entry(geometry.entryInSlice(guestOffset)).preallocated(geometry);
+    if (slice == null) {
+      return false;
+    }
+    L2Entry entry = slice.entry(geometry.entryInSlice(guestOffset));
+    return preallocation == Preallocation.METADATA
+        ? entry.ownsCluster(geometry)
+        : entry.preallocated(geometry);
   }
 
   private void shrink(long oldSize, long newSize) throws IOException {
@@ -187,7 +257,7 @@ final class Resizer {
     metadata.setSize(newSize);
     if (metadata.rawData) {
       metadata.durability.flush();
-      metadata.data.resize(newSize, Preallocation.OFF);
+      metadata.data.resize(newSize, Storage.Preallocation.OFF);
     }
   }
 

@@ -79,7 +79,12 @@ record CrashSetup(
     /** Clusters with subclusters: with a backing image, a snapshot, compressed ones, or alone. */
     EXTENDED_L2,
     /** Clusters with subclusters in a data file, which may be raw. */
-    EXTENDED_L2_DATA_FILE
+    EXTENDED_L2_DATA_FILE,
+    /**
+     * The disk grows with all clusters in their places: over a backing image, in a data file which
+     * may be raw, with subclusters, or alone.
+     */
+    PREALLOCATING
   }
 
   /** Opens encrypted images. */
@@ -190,6 +195,20 @@ record CrashSetup(
         boolean snapshot = kind == Kind.EXTENDED_L2 && seed % 5 == 2;
         mix = snapshot ? mix : mix.with(Op.GROW, 4).with(Op.SHRINK, 3);
       }
+      case PREALLOCATING -> {
+        boolean extended = seed % 5 == 4 || seed % 5 == 1;
+        cluster = extended ? 16384 : Math.min(cluster, 4096);
+        version = extended || seed % 5 == 2 || seed % 5 == 3 ? 3 : version;
+        cache = random.nextBoolean() ? 8192 : cache;
+        size = 300 << 10;
+        maxSize = cluster == 512 ? MIB : 3 * MIB;
+        mix =
+            mix.with(Op.PREALLOCATE, 16)
+                .with(Op.SHRINK, 12)
+                .with(Op.GROW, 2)
+                .with(Op.FLUSH, 8)
+                .with(Op.COMPRESS, seed % 5 < 2 ? 4 : 0);
+      }
       default -> mix = mix.with(Op.GROW, 1).with(Op.SHRINK, 1);
     }
     if (version == 2) {
@@ -230,6 +249,7 @@ record CrashSetup(
     return kind == Kind.DATA_FILE
         || kind == Kind.DATA_FILE_RAW
         || kind == Kind.EXTENDED_L2_DATA_FILE
+        || (kind == Kind.PREALLOCATING && (seed % 5 == 2 || seed % 5 == 3))
         || (kind == Kind.THREADS && version == 3 && seed % 3 == 0);
   }
 
@@ -241,11 +261,14 @@ record CrashSetup(
   private boolean backing() {
     return kind == Kind.BACKING
         || (kind == Kind.L1_GROWTH && seed % 2 == 0)
+        || (kind == Kind.PREALLOCATING && seed % 5 < 2)
         || (kind == Kind.EXTENDED_L2 && seed % 5 < 2);
   }
 
   private boolean extendedL2() {
-    return kind == Kind.EXTENDED_L2 || kind == Kind.EXTENDED_L2_DATA_FILE;
+    return kind == Kind.EXTENDED_L2
+        || kind == Kind.EXTENDED_L2_DATA_FILE
+        || (kind == Kind.PREALLOCATING && (seed % 5 == 1 || seed % 5 == 4));
   }
 
   /** Whether there is an internal snapshot. */
@@ -258,7 +281,9 @@ record CrashSetup(
   }
 
   private boolean rawDataFile() {
-    return kind == Kind.DATA_FILE_RAW || (kind == Kind.EXTENDED_L2_DATA_FILE && seed % 2 == 0);
+    return kind == Kind.DATA_FILE_RAW
+        || (kind == Kind.PREALLOCATING && seed % 5 == 3)
+        || (kind == Kind.EXTENDED_L2_DATA_FILE && seed % 2 == 0);
   }
 
   /** The bytes behind the overlay; empty without a backing image. */

@@ -60,7 +60,9 @@ public final class Script {
     APPLY,
     DELETE_SNAPSHOT,
     /** Moves clusters ahead and cuts the file off. */
-    COMPACT
+    COMPACT,
+    /** Grows, and gives the new part its places or space. */
+    PREALLOCATE
   }
 
   /** How often each is done, as weights. */
@@ -214,6 +216,7 @@ public final class Script {
       case APPLY -> apply();
       case DELETE_SNAPSHOT -> deleteSnapshot();
       case COMPACT -> compact();
+      case PREALLOCATE -> preallocate();
     }
   }
 
@@ -408,10 +411,30 @@ public final class Script {
   }
 
   private void resize(long wanted) throws IOException {
+    resize("resize", wanted, size -> image.resize(size, Preallocation.OFF, true));
+  }
+
+  private void preallocate() throws IOException {
+    long wanted = image.size() + (random.nextInt(maxSectors() / 4 + 1) + 1L) * SECTOR;
+    switch (random.nextInt(4)) {
+      case 0 ->
+          resize("grow reserving", wanted, size -> image.resize(size, Preallocation.FALLOC, false));
+      case 1 ->
+          resize("grow writing", wanted, size -> image.resize(size, Preallocation.FULL, false));
+      default -> resize("grow mapped", wanted, size -> image.growMapped(size));
+    }
+  }
+
+  /** Something that sets the size. */
+  private interface Resize {
+    void to(long size) throws IOException;
+  }
+
+  private void resize(String what, long wanted, Resize how) throws IOException {
     long size = Math.clamp(wanted, smallest, maxSize) / SECTOR * SECTOR;
-    say("resize from 0x%x to 0x%x".formatted(image.size(), size));
+    say("%s from 0x%x to 0x%x".formatted(what, image.size(), size));
     ByteOracle.Change change = oracle.resizing(size);
-    image.resize(size, Preallocation.OFF, true);
+    how.to(size);
     if (resizesAreDurable) {
       change.doneDurably();
     } else {
