@@ -98,19 +98,18 @@ final class ResizeCommand {
     if (!image.format().equals("raw") && size % 512 != 0) {
       throw new Failure("The new size must be a multiple of 512");
     }
-    Preallocation space =
-        switch (preallocation) {
-          case "off" -> Preallocation.OFF;
-          case "falloc" -> Preallocation.FALLOC;
-          case "full" -> Preallocation.FULL;
-          default ->
-              throw new Failure(
-                  image.format().equals("raw")
-                      ? "Unsupported preallocation mode: " + preallocation
-                      : "Preallocation mode '" + preallocation + "' is not supported yet");
-        };
     try {
-      image.resize(size, space, shrink);
+      switch (preallocation) {
+        case "off" -> image.resize(size, Preallocation.OFF, shrink);
+        case "falloc" -> image.resize(size, Preallocation.FALLOC, false);
+        case "full" -> image.resize(size, Preallocation.FULL, false);
+        default -> {
+          if (image.format().equals("raw")) {
+            throw new Failure("Unsupported preallocation mode: " + preallocation);
+          }
+          image.growMapped(size);
+        }
+      }
     } catch (FileSystemException e) {
       throw new Failure("Could not resize file: " + Errors.text(e), 1, e);
     }

@@ -193,7 +193,7 @@ final class Resizer {
       try (Claims.Claim _ = writer.claim(at, end - at)) {
         Place place = writer.place(at, end - at);
         long length = geometry.clusterOffset(place.clusters());
-        boolean zero = preallocation == Preallocation.METADATA && saysZero();
+        boolean zero = preallocation == Preallocation.METADATA && saysZero(oldSize);
         try {
           provide(place.hostOffset(), length, preallocation, zero);
           metadata.durability.dataWritten();
@@ -209,11 +209,12 @@ final class Resizer {
 
   /**
    * Whether entries say that a cluster whose space is a hole reads as zero, where the format can:
-   * the hole alone does not make it so if guest data is encrypted. Over a backing image QEMU says
-   * so too.
+   * the hole alone does not make it so if guest data is encrypted. QEMU says so too where a backing
+   * image is longer than the old disk.
    */
-  private boolean saysZero() {
-    return geometry.version() >= 3 && (backing != null || !metadata.data.holesReadAsZero());
+  private boolean saysZero(long oldSize) {
+    boolean behind = backing != null && backing.size() > oldSize;
+    return geometry.version() >= 3 && (behind || !metadata.data.holesReadAsZero());
   }
 
   private void provide(long hostOffset, long length, Preallocation preallocation, boolean zero)

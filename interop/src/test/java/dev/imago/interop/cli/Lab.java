@@ -177,6 +177,20 @@ final class Lab {
         file("subtop.q"),
         List.of("write -P 1 3k 9k", "write -z 66k 4k", "write -z 128k 64k", "write -P 2 560k 1k"));
     overlay("d/t3.q", "../d/t2.q", "1M");
+    Qemu.img(
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-u",
+        "-o",
+        "compat=0.10",
+        "-b",
+        "long.raw",
+        "-F",
+        "raw",
+        file("v2top.q"),
+        "1M");
     overlay("missing.q", "nosuch", "1M");
     overlay("d/missing2.q", "../missing.q", "1M");
     overlay("nbd.q", "nbd://localhost:1/x", "1M");
