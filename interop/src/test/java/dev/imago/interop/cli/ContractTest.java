@@ -32,15 +32,7 @@ class ContractTest {
 
   static Stream<String> changing() {
     return lines(
-        "bench",
-        "create",
-        "convert",
-        "repair",
-        "resize",
-        "snapshot",
-        "bitmap",
-        "rebase",
-        "commit");
+        "bench", "create", "convert", "repair", "resize", "snapshot", "bitmap", "rebase", "commit");
   }
 
   private static Stream<String> lines(String... tables) {
