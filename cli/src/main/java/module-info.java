@@ -2,4 +2,5 @@
 module dev.imago.cli {
   requires static org.jspecify;
   requires dev.imago;
+  requires jdk.unsupported;
 }

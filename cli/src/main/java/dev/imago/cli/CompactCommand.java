@@ -7,7 +7,11 @@ import dev.imago.image.Image;
 /** {@code compact}: makes an image's file shorter, without a second copy of it. */
 final class CompactCommand {
   private static final Option[] OPTIONS = {
-    Option.flag('h', "help"), Option.value('f'), Option.flag('p'), Option.flag('q')
+    Option.flag('h', "help"),
+    Option.value('f'),
+    Option.flag('p'),
+    Option.flag('q'),
+    Option.value("progress")
   };
 
   private CompactCommand() {}
@@ -24,6 +28,7 @@ final class CompactCommand {
         }
         case "f" -> format = options.value();
         case "p" -> style = ProgressOutput.Style.HUMAN;
+        case "progress" -> style = ProgressOutput.style(options.value());
         default -> quiet = true;
       }
     }

@@ -71,6 +71,7 @@ final class CompareCommand {
           Image second = open(terminal, source2, mode, forceShare)) {
         progress.begin();
         Compare.Result result = Compare.compare(first, second, strict, progress);
+        progress.giveWay();
         if (!quiet) {
           terminal.print(describe(result, strict, Math.min(first.size(), second.size())));
         }

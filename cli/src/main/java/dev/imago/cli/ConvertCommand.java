@@ -11,6 +11,8 @@ import dev.imago.image.References;
 import dev.imago.qcow2.BitmapInfo;
 import dev.imago.qcow2.Qcow2;
 import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -342,7 +344,8 @@ final class ConvertCommand {
       convert = convert.salvage(salvage);
     }
     if (parameters != null) {
-      create(convert, target, parameters);
+      create(convert, target, parameters, progress);
+      progress.made();
     } else {
       copyInto(convert.targetIsZero(targetIsZero), known, mode, size);
     }
@@ -390,7 +393,8 @@ final class ConvertCommand {
     }
   }
 
-  private void create(Convert convert, FileName target, CreateParameters parameters)
+  private void create(
+      Convert convert, FileName target, CreateParameters parameters, ProgressOutput progress)
       throws Failure, ConvertException {
     Path path;
     CreateOptions options;
@@ -404,6 +408,7 @@ final class ConvertCommand {
       throw targetLacksBitmaps();
     }
     requireBacking(path, target, parameters);
+    progress.making(Files.exists(path, LinkOption.NOFOLLOW_LINKS) ? null : path);
     try {
       convert.to(path, options);
     } catch (ConvertException e) {

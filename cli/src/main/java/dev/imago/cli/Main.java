@@ -15,16 +15,26 @@ public final class Main {
   /** The level of qemu-img whose command line this one follows. */
   static final String QEMU_LEVEL = "7.2.0";
 
+  /** Whether this JVM runs one command and nothing else, so that signals are the command's. */
+  static boolean ownsProcess;
+
+  /** Whether a signal asked the command to stop. */
+  static volatile boolean stopped;
+
   private Main() {}
 
   /**
    * Runs one command and ends the JVM with its exit code. The system property {@code imago.program}
-   * is the name under which this program was called: {@code imago} or {@code qemu-img}.
+   * is the name under which this program was called: {@code imago} or {@code qemu-img}; {@code
+   * imago.columns} is how wide a terminal the standard output is, 0 for none.
    */
   public static void main(String[] args) {
     PrintStream out = stream(FileDescriptor.out);
     PrintStream err = stream(FileDescriptor.err);
-    int code = run(System.getProperty("imago.program", "imago"), args, out, err);
+    ownsProcess = true;
+    String program = System.getProperty("imago.program", "imago");
+    int columns = Integer.getInteger("imago.columns", 0);
+    int code = run(new Terminal(program, out, err, columns, new Secrets()), args);
     // Nothing is left to be done, and an orderly exit takes its time.
     Runtime.getRuntime().halt(code);
   }
@@ -48,22 +58,33 @@ public final class Main {
    * @return the exit code
    */
   public static int run(String program, String[] args, PrintStream out, PrintStream err) {
-    Terminal terminal = new Terminal(program, out, err);
+    return run(new Terminal(program, out, err), args);
+  }
+
+  private static int run(Terminal terminal, String[] args) {
     int code;
     try {
       code = dispatch(terminal, args);
     } catch (UsageException e) {
       terminal.error(e.getMessage());
-      terminal.note("Try '" + program + " --help' for more information");
+      terminal.note("Try '" + terminal.program() + " --help' for more information");
       code = 1;
     } catch (Throwable e) {
+      if (stopped) {
+        terminal.error("interrupted");
+        return end(terminal, Signals.STOPPED);
+      }
       Failure failure = Errors.failure(e);
       terminal.error(failure.getMessage());
       code = failure.exitCode();
     }
+    return end(terminal, code);
+  }
+
+  private static int end(Terminal terminal, int code) {
     terminal.secrets().close();
-    out.flush();
-    err.flush();
+    terminal.out().flush();
+    terminal.err().flush();
     return code;
   }
 

@@ -7,13 +7,19 @@ import java.io.PrintStream;
  * everything else to {@code err}.
  *
  * @param program the name under which we were called; it stands before every message
+ * @param columns of the terminal that {@code out} is; 0 if it is none
  * @param secrets what the command line brought of them; wiped at its end
  */
-record Terminal(String program, PrintStream out, PrintStream err, Secrets secrets) {
+record Terminal(String program, PrintStream out, PrintStream err, int columns, Secrets secrets) {
 
-  /** Without secrets. */
+  /** Without a terminal and without secrets. */
   Terminal(String program, PrintStream out, PrintStream err) {
-    this(program, out, err, new Secrets());
+    this(program, out, err, 0, new Secrets());
+  }
+
+  /** Whether we may say more than qemu-img does, because we were not called by its name. */
+  boolean isImago() {
+    return !program.equals("qemu-img");
   }
 
   /** Prints a result as it is. */
