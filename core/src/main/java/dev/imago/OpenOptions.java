@@ -38,6 +38,7 @@ public final class OpenOptions {
   private @Nullable String snapshot;
   private boolean backingInAnyCase;
   private int writableDepth;
+  private @Nullable Boolean lazyRefcounts;
 
   private OpenOptions(References references) {
     this.references = Objects.requireNonNull(references);
@@ -64,6 +65,7 @@ public final class OpenOptions {
     copy.snapshot = snapshot;
     copy.backingInAnyCase = backingInAnyCase;
     copy.writableDepth = writableDepth;
+    copy.lazyRefcounts = lazyRefcounts;
     return copy;
   }
 
@@ -102,6 +104,7 @@ public final class OpenOptions {
     copy.backingInAnyCase = false;
     copy.dataFile = null;
     copy.snapshot = null;
+    copy.lazyRefcounts = null;
     copy.keys = keys.isEmpty() ? keys : keys.subList(1, keys.size());
     return copy;
   }
@@ -362,6 +365,25 @@ public final class OpenOptions {
   /** Whether host clusters that become free are left alone while the image is open. */
   boolean withoutReuse() {
     return withoutReuse;
+  }
+
+  /**
+   * Whether a qcow2 image's reference counts may reach the disk late: at close, or when something
+   * needs them there. A flush then writes less; after a crash, opening the image for writing begins
+   * with a repair, which reads all mappings. A version 2 image refuses it with an {@link
+   * dev.imago.image.UnsupportedFeatureException}; other formats have no counts.
+   *
+   * @param lazyRefcounts null, the default, for what the image says of itself
+   */
+  public OpenOptions lazyRefcounts(@Nullable Boolean lazyRefcounts) {
+    OpenOptions copy = copy();
+    copy.lazyRefcounts = lazyRefcounts;
+    return copy;
+  }
+
+  /** Whether reference counts may reach the disk late; null if the image says so. */
+  public @Nullable Boolean lazyRefcounts() {
+    return lazyRefcounts;
   }
 
   /**

@@ -250,6 +250,7 @@ public final class Bitmaps {
     }
     metadata.requests.exclusive();
     try {
+      metadata.durability.suspendLateCounts();
       metadata.durability.requireHealthy();
       // Refused before anything is written if it cannot be done.
       change.run(new ArrayList<>(directory.bitmaps()));
@@ -261,6 +262,7 @@ public final class Bitmaps {
       metadata.markCorrupt(e);
       throw e;
     } finally {
+      metadata.durability.resumeLateCounts();
       metadata.requests.reopen();
     }
   }

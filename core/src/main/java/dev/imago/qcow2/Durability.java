@@ -38,6 +38,7 @@ final class Durability implements SliceCache.Cleaner {
   private final SliceCache l2Cache;
   private final SliceCache refcountCache;
   private final Quarantine quarantine;
+  private final LateCounts late;
   private final Releaser releaser;
 
   private final ReentrantLock flushing = new ReentrantLock();
@@ -86,6 +87,7 @@ final class Durability implements SliceCache.Cleaner {
       SliceCache l2Cache,
       SliceCache refcountCache,
       Quarantine quarantine,
+      LateCounts late,
       Releaser releaser) {
     this.name = name;
     this.metadata = metadata;
@@ -99,6 +101,7 @@ final class Durability implements SliceCache.Cleaner {
     this.l2Cache = l2Cache;
     this.refcountCache = refcountCache;
     this.quarantine = quarantine;
+    this.late = late;
     this.releaser = releaser;
   }
 
@@ -169,7 +172,7 @@ final class Durability implements SliceCache.Cleaner {
       requireHealthy();
       if (served < ticket) {
         long upTo = tickets.get();
-        run(false);
+        run(Counts.NEEDED);
         served = upTo;
       }
     } finally {
@@ -226,34 +229,79 @@ final class Durability implements SliceCache.Cleaner {
     }
   }
 
-  /** Writes even lowered refcounts, so that nothing is leaked. For closing. */
+  /**
+   * Writes even lowered refcounts, so that nothing is leaked, and late ones, after which the disk
+   * says that its counts are right. For closing, and before what relies on the disk's counts. While
+   * no request is under way.
+   */
   void flushAll() throws IOException {
     flushing.lock();
     try {
       requireHealthy();
-      run(true);
-      run(true);
+      run(Counts.ALL);
+      run(Counts.ALL_AND_RIGHT);
     } finally {
       flushing.unlock();
     }
   }
 
+  /** Every flush writes counts until {@link #resumeLateCounts}, one under way included. */
+  void suspendLateCounts() {
+    flushing.lock();
+    try {
+      late.suspend();
+    } finally {
+      flushing.unlock();
+    }
+  }
+
+  /** Counts may be late again, where the image allows it. */
+  void resumeLateCounts() {
+    late.resume();
+  }
+
   @Override
   public void clean() throws IOException {
+    clean(Counts.NEEDED);
+  }
+
+  /** Makes slices of refcounts clean too, which {@link #clean()} may leave dirty. */
+  void cleanCounts() throws IOException {
+    clean(Counts.ALL);
+  }
+
+  private void clean(Counts counts) throws IOException {
     if (flushing.isHeldByCurrentThread()) {
       return;
     }
     flushing.lock();
     try {
       requireHealthy();
-      run(true);
+      run(counts);
     } finally {
       flushing.unlock();
     }
   }
 
-  /** What one flush writes: copies, so that nobody has to wait for it. */
+  /** Which refcounts a flush writes. */
+  private enum Counts {
+    /** Those that entries rely on; with lazy refcounts none, while the disk says so. */
+    NEEDED,
+    /** All, lowered ones too. */
+    ALL,
+    /** All, and no more will change: the disk says that its counts are right. */
+    ALL_AND_RIGHT
+  }
+
+  /**
+   * What one flush writes: copies, so that nobody has to wait for it.
+   *
+   * @param late whether counts stay in memory, and the disk does not say so yet
+   * @param right whether the disk says that counts are late, which ends with this flush
+   */
   private record Work(
+      boolean late,
+      boolean right,
       List<SliceCache.Sealed> refcounts,
       PointerTable.Sealed reftable,
       List<SliceCache.Sealed> l2,
@@ -269,9 +317,9 @@ final class Durability implements SliceCache.Cleaner {
   /** Where the snapshot table is. */
   private record Snapshots(int count, long hostOffset) {}
 
-  private void run(boolean evenLoweredCounts) throws IOException {
+  private void run(Counts counts) throws IOException {
     try {
-      Work work = seal(evenLoweredCounts);
+      Work work = seal(counts);
       if (work == null) {
         release();
         return;
@@ -306,9 +354,10 @@ final class Durability implements SliceCache.Cleaner {
   }
 
   /** Copies what is dirty; null if nothing was written since the last flush. */
-  private @Nullable Work seal(boolean evenLoweredCounts) {
+  private @Nullable Work seal(Counts counts) {
     metadata.lock();
     try {
+      boolean right = counts == Counts.ALL_AND_RIGHT && late.told();
       boolean needed =
           l2Cache.dirty()
               || l1.dirty()
@@ -320,14 +369,18 @@ final class Durability implements SliceCache.Cleaner {
               || quarantine.needsFlush()
               || dataWritten.get()
               || metadataWritten.get()
-              || (evenLoweredCounts && refcountCache.dirty());
+              || (counts != Counts.NEEDED && refcountCache.dirty())
+              || right;
       if (!needed) {
         return null;
       }
       quarantine.seal();
+      boolean wait = counts == Counts.NEEDED && late.mayWait(reftable.dirty());
       Work work =
           new Work(
-              refcountCache.seal(),
+              wait && refcountCache.dirty() && !late.told(),
+              right,
+              wait ? List.of() : refcountCache.seal(),
               reftable.seal(),
               l2Cache.seal(),
               l1.seal(),
@@ -351,6 +404,7 @@ final class Durability implements SliceCache.Cleaner {
     }
     boolean wrote =
         switch (stage) {
+          case DIRTY -> work.late && sayLate();
           case REFCOUNTS -> writeSlices(stage, work.refcounts);
           case REFTABLE -> writePieces(stage, work.reftable.pieces());
           case REFTABLE_POINTER -> writeReftablePointer(work.reftable);
@@ -359,16 +413,27 @@ final class Durability implements SliceCache.Cleaner {
           case L1_POINTER -> writeL1Pointer(work.l1, work.disk);
           case SIZE -> writeSize(work.size);
           case SNAPSHOTS -> writeSnapshots(work.snapshots);
+          case CLEAN -> work.right && sayRight();
           case RELEASE -> false;
         };
     if (wrote) {
       metadataWritten.set(true);
     }
-    // The size follows in the header's first sector, which no crash tears or reorders.
-    boolean sizeFollows = stage == Stage.L1_POINTER && work.size >= 0;
-    if ((wrote || stage == Stage.REFCOUNTS) && !sizeFollows && !events.skipsBarrier(stage)) {
+    if ((wrote || stage == Stage.REFCOUNTS)
+        && !barrierFollows(stage, work)
+        && !events.skipsBarrier(stage)) {
       barrier();
     }
+  }
+
+  private static boolean barrierFollows(Stage stage, Work work) {
+    return switch (stage) {
+      // With the one of REFCOUNTS, which is never left out.
+      case DIRTY -> true;
+      // The size follows in the header's first sector, which no crash tears or reorders.
+      case L1_POINTER -> work.size >= 0;
+      default -> false;
+    };
   }
 
   /** Makes what was written up to now safe before anything that follows. */
@@ -455,6 +520,18 @@ final class Durability implements SliceCache.Cleaner {
     }
     fields.putInt(table.length()).putLong(table.hostOffset());
     storage.write(fields.flip(), disk != null ? Header.AT_SIZE : Header.AT_L1);
+    return true;
+  }
+
+  private boolean sayLate() throws IOException {
+    events.entering(Stage.DIRTY);
+    late.tell();
+    return true;
+  }
+
+  private boolean sayRight() throws IOException {
+    events.entering(Stage.CLEAN);
+    late.takeBack();
     return true;
   }
 

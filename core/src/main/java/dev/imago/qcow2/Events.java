@@ -9,6 +9,8 @@ interface Events {
 
   /** The stages of a flush, in the order that keeps the disk valid at every instant. */
   enum Stage {
+    /** The header's dirty bit, before refcounts stay in memory. REFCOUNTS has its barrier. */
+    DIRTY,
     /** Refcount slices; its barrier also makes guest data and copied tables safe. */
     REFCOUNTS,
     /** Refcount table entries in place, or a whole new refcount table. */
@@ -25,6 +27,8 @@ interface Events {
     SIZE,
     /** The header's pointer to a new snapshot table, and the number of snapshots. */
     SNAPSHOTS,
+    /** The header's dirty bit is cleared: all counts are on the disk. */
+    CLEAN,
     /** Clusters whose unlinking is durable leave quarantine. */
     RELEASE
   }

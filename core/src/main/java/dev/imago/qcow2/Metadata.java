@@ -50,6 +50,7 @@ final class Metadata {
   final Events events;
 
   private final SliceCache refcounts;
+  private final IncompatibleBits incompatible;
   private final boolean unsynced;
   private final long quarantineLimit;
   private final ReentrantLock[] tableLocks = new ReentrantLock[TABLE_LOCKS];
@@ -70,6 +71,7 @@ final class Metadata {
     this.events = parts.events();
     this.quarantineLimit = parts.options().quarantineBytes() >>> geometry.clusterBits();
     this.requests = new Requests(name);
+    this.incompatible = new IncompatibleBits(storage, header);
     this.tail = new CompressedTail(geometry);
     this.l1 = parts.l1();
     this.reftable = parts.reftable();
@@ -95,6 +97,7 @@ final class Metadata {
             l2,
             refcounts,
             quarantine,
+            new LateCounts(parts.lateCounts(), incompatible),
             releaser);
     this.allocator =
         new Allocator(
@@ -104,7 +107,7 @@ final class Metadata {
             storage,
             reftable,
             refcounts,
-            durability,
+            durability::cleanCounts,
             map,
             quarantine,
             tail,
@@ -374,7 +377,8 @@ final class Metadata {
       kept |= Header.AUTOCLEAR_BITMAPS;
     }
     if (header.version() >= 3 && kept != header.autoclear()) {
-      writeHeaderWord(Header.AT_AUTOCLEAR, kept);
+      storage.write(ByteBuffer.allocate(8).putLong(kept).flip(), Header.AT_AUTOCLEAR);
+      sync();
     }
   }
 
@@ -387,16 +391,15 @@ final class Metadata {
       durability.requireHealthy();
       durability.fail(reason);
       if (header.version() >= 3) {
-        writeHeaderWord(
-            Header.AT_INCOMPATIBLE, header.incompatible() | Header.INCOMPATIBLE_CORRUPT);
+        incompatible.set(Header.INCOMPATIBLE_CORRUPT);
+        sync();
       }
     } catch (IOException e) {
       reason.addSuppressed(e);
     }
   }
 
-  private void writeHeaderWord(int at, long value) throws IOException {
-    storage.write(ByteBuffer.allocate(8).putLong(value).flip(), at);
+  private void sync() throws IOException {
     if (!unsynced) {
       storage.flush();
     }
@@ -437,6 +440,7 @@ final class Metadata {
     try {
       Header fresh = cluster.header();
       header = fresh;
+      incompatible.reload(fresh);
       prepared = false;
       size = disk.size();
       snapshots.reload(fresh);

@@ -26,6 +26,7 @@ import org.jspecify.annotations.Nullable;
  * @param data the data file, or the image file itself
  * @param encryption where guest data is in the clear
  * @param size bytes of the disk
+ * @param lateCounts whether refcounts may reach the disk late
  */
 record OpenParts(
     Storage storage,
@@ -37,6 +38,7 @@ record OpenParts(
     PointerTable l1,
     PointerTable reftable,
     MetadataMap map,
+    boolean lateCounts,
     Qcow2OpenOptions options,
     Events events) {
 
@@ -55,6 +57,8 @@ record OpenParts(
         throw new IllegalArgumentException("a snapshot is opened for reading only");
       }
       HeaderCluster cluster = readHeader(storage);
+      boolean lateCounts =
+          LateCounts.allowed(storage.name(), cluster.header(), options.lazyRefcounts());
       if (options.writable()) {
         cluster = makeWritable(storage, cluster);
       }
@@ -94,6 +98,7 @@ record OpenParts(
               l1,
               reftable,
               map,
+              lateCounts,
               options,
               events));
     } catch (IOException | RuntimeException e) {
@@ -167,6 +172,7 @@ record OpenParts(
             l1,
             reftable,
             map,
+            false,
             options,
             Events.NONE));
   }

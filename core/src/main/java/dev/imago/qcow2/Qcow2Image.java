@@ -340,12 +340,14 @@ final class Qcow2Image implements Image {
     resizer.check(newSize, shrink);
     requests.exclusive();
     try {
+      metadata.durability.suspendLateCounts();
       metadata.bitmaps.checkResize(newSize);
       metadata.beforeChange();
       resizer.resize(newSize, preallocation);
     } catch (CorruptImageException e) {
       throw corrupt(e);
     } finally {
+      metadata.durability.resumeLateCounts();
       requests.reopen();
     }
   }
@@ -407,7 +409,8 @@ final class Qcow2Image implements Image {
   }
 
   /**
-   * Changes the image as a whole: no request is under way, and all is on the disk before.
+   * Changes the image as a whole: no request is under way, all is on the disk before, and refcounts
+   * are never late meanwhile.
    *
    * @param check refuses before anything is touched, and makes the image ready for a change
    */
@@ -416,11 +419,13 @@ final class Qcow2Image implements Image {
     check.run();
     requests.exclusive();
     try {
+      metadata.durability.suspendLateCounts();
       metadata.durability.flushAll();
       change.run();
     } finally {
       inflated.forgetAll();
       metadata.forgetTail();
+      metadata.durability.resumeLateCounts();
       requests.reopen();
     }
   }
@@ -430,12 +435,17 @@ final class Qcow2Image implements Image {
     requests.exclusive();
     try {
       if (!readOnly) {
+        metadata.durability.suspendLateCounts();
         metadata.bitmaps.close();
         metadata.durability.flushAll();
       }
       metadata.storage.invalidateCache();
       HeaderCluster cluster = OpenParts.readHeader(metadata.storage);
       Header header = cluster.header();
+      if (!readOnly && header.dirty()) {
+        throw new IOException(
+            name() + ": somebody else left its refcounts stale; it must be opened anew");
+      }
       if (!header.geometry().equals(geometry)) {
         throw new IOException(
             name() + ": somebody else made another image of it; it must be opened anew");
@@ -447,6 +457,7 @@ final class Qcow2Image implements Image {
       inflated.forgetAll();
       metadata.bitmaps.load(cluster);
     } finally {
+      metadata.durability.resumeLateCounts();
       requests.reopen();
     }
     if (backing != null) {
@@ -462,6 +473,7 @@ final class Qcow2Image implements Image {
     }
     Exception failure = null;
     if (!readOnly) {
+      metadata.durability.suspendLateCounts();
       // Guest data must get to the disk even if bitmaps do not.
       failure = closed(metadata.bitmaps::close, failure);
       try {

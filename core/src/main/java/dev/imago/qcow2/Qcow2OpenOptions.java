@@ -20,6 +20,7 @@ public final class Qcow2OpenOptions {
   private @Nullable Secret key;
   private boolean locked;
   private boolean backed;
+  private @Nullable Boolean lazyRefcounts;
 
   private Qcow2OpenOptions() {}
 
@@ -38,6 +39,7 @@ public final class Qcow2OpenOptions {
     copy.key = key;
     copy.locked = locked;
     copy.backed = backed;
+    copy.lazyRefcounts = lazyRefcounts;
     return copy;
   }
 
@@ -197,6 +199,25 @@ public final class Qcow2OpenOptions {
   /** Whether freed host clusters are used again. */
   public boolean reuse() {
     return reuse;
+  }
+
+  /**
+   * The same, with or without refcounts that reach the disk late: at close, or when something needs
+   * them there. A flush then writes less; after a crash, opening the image for writing begins with
+   * a repair, which reads all mappings.
+   *
+   * @param value null for what the image says of itself, which is the default; true is refused in
+   *     version 2 images
+   */
+  public Qcow2OpenOptions withLazyRefcounts(@Nullable Boolean value) {
+    Qcow2OpenOptions copy = copy();
+    copy.lazyRefcounts = value;
+    return copy;
+  }
+
+  /** Whether refcounts may reach the disk late; null if the image says so. */
+  public @Nullable Boolean lazyRefcounts() {
+    return lazyRefcounts;
   }
 
   /**

@@ -8,7 +8,6 @@ import dev.imago.image.RepairResult;
 import dev.imago.qcow2.ondisk.Header;
 import dev.imago.storage.Storage;
 import java.io.IOException;
-import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
@@ -231,10 +230,9 @@ final class Qcow2Repair {
   private void clearFeatureBits() throws IOException {
     Header header = HeaderReader.readForCheck(storage).header();
     if (header.dirty() || header.corrupt()) {
-      long sound =
-          header.incompatible() & ~(Header.INCOMPATIBLE_DIRTY | Header.INCOMPATIBLE_CORRUPT);
       storage.flush();
-      storage.write(ByteBuffer.allocate(8).putLong(sound).flip(), Header.AT_INCOMPATIBLE);
+      new IncompatibleBits(storage, header)
+          .clear(Header.INCOMPATIBLE_DIRTY | Header.INCOMPATIBLE_CORRUPT);
       storage.flush();
     }
   }

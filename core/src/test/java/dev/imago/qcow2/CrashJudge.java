@@ -59,7 +59,14 @@ final class CrashJudge {
         oracle = crash.snapshots().verifyDisk(crash.oracle(), open);
         snapshots = snapshots(crash.snapshots(), open, imageAgain);
       }
-      check(image, data, "after the crash");
+      if (DirtyJudge.isDirty(image)) {
+        if (!setup.lazy()) {
+          throw new AssertionError("the dirty bit is set without lazy refcounts");
+        }
+        new DirtyJudge(setup, folder, askQemu).judge(crash, oracle);
+      } else {
+        check(image, data, "after the crash");
+      }
       if (setup.kind() == Kind.BITMAPS) {
         judgeBitmaps(image, oracle);
         removeStaleBitmaps(imageAgain);
@@ -77,7 +84,7 @@ final class CrashJudge {
   /** Judges what an orderly end left: nothing may be leaked. */
   void judgeClosed(CrashRun run) throws IOException, InterruptedException {
     CheckResult ours = checkOurs(run.closed());
-    if (!ours.clean()) {
+    if (!ours.clean() || DirtyJudge.isDirty(run.closed())) {
       throw new AssertionError(
           "%s%nafter closing: %s%n%s"
               .formatted(setup, ours.findings(), CrashTest.howToRepeat(setup)));
@@ -89,6 +96,12 @@ final class CrashJudge {
   }
 
   private Image open(CrashStorage image, @Nullable CrashStorage data) throws IOException {
+    return open(setup, folder, image, data);
+  }
+
+  /** Opens for writing, with the backing image of the run. */
+  static Image open(CrashSetup setup, Path folder, CrashStorage image, @Nullable CrashStorage data)
+      throws IOException {
     CrashStorage dataAgain = data == null ? null : data.reopen();
     Path base = folder.resolve("base.raw");
     return CrashRun.open(setup, image.reopen(), dataAgain, base, Events.NONE);
@@ -220,7 +233,7 @@ final class CrashJudge {
     return bytes;
   }
 
-  private static CheckResult checkOurs(CrashImage image) throws IOException {
+  static CheckResult checkOurs(CrashImage image) throws IOException {
     try (CrashStorage storage = new CrashGroup().storage("checked", image)) {
       return Qcow2.check(storage, Progress.NONE);
     }

@@ -154,6 +154,11 @@ final class CrashRun {
     }
   }
 
+  /** Opens, for reading only, what the orderly end or a crash left. */
+  static Image openReadOnly(Storage image, @Nullable Storage data, Path base) throws IOException {
+    return Qcow2.open(image, Qcow2OpenOptions.defaults(), new Opener(data, base));
+  }
+
   /**
    * Keeps a fair sample of each kind of moment: what kind of call, and which stages of its flush
    * have been reached. Called with all storage calls held up.
@@ -184,6 +189,7 @@ final class CrashRun {
   /** What few runs come to. */
   private static boolean rare(Moment moment) {
     return moment.call() == StorageCall.RESIZE
+        || moment.stage().equals(Events.Stage.DIRTY.name())
         || moment.stage().equals(Events.Stage.REFTABLE_POINTER.name());
   }
 

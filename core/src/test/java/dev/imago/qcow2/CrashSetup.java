@@ -22,6 +22,8 @@ import java.util.random.RandomGenerator;
 /**
  * What one crash run is made of. All follows from the kind and the seed.
  *
+ * @param kind what the run is about; never {@link Kind#LAZY}
+ * @param lazy whether that is done with lazy refcounts
  * @param size of the disk in bytes
  * @param maxSize resizes do not go above this
  * @param cacheBytes for L2 slices, and as many for refcounts
@@ -32,6 +34,7 @@ import java.util.random.RandomGenerator;
 record CrashSetup(
     Kind kind,
     long seed,
+    boolean lazy,
     int clusterSize,
     int refcountBits,
     int version,
@@ -84,20 +87,44 @@ record CrashSetup(
      * The disk grows with all clusters in their places: over a backing image, in a data file which
      * may be raw, with subclusters, or alone.
      */
-    PREALLOCATING
+    PREALLOCATING,
+    /** One of {@link #LATE}, with lazy refcounts. */
+    LAZY
   }
+
+  /** What is done with lazy refcounts, seed after seed. */
+  private static final List<Kind> LATE =
+      List.of(
+          Kind.PLAIN,
+          Kind.SNAPSHOTS,
+          Kind.SMALL_CACHES,
+          Kind.COMPRESSING,
+          Kind.REFCOUNT_GROWTH,
+          Kind.BACKING,
+          Kind.BITMAPS,
+          Kind.L1_GROWTH,
+          Kind.COMPACT,
+          Kind.EXTENDED_L2,
+          Kind.THREADS,
+          Kind.DATA_FILE,
+          Kind.KILLED,
+          Kind.PREALLOCATING);
 
   /** Opens encrypted images. */
   static final String PASSPHRASE = "geheim";
 
   private static final long MIB = 1 << 20;
 
-  static CrashSetup of(Kind kind, long seed) {
+  static CrashSetup of(Kind asked, long seed) {
+    boolean lazy = asked == Kind.LAZY;
+    Kind kind = lazy ? LATE.get((int) Math.floorMod(seed - 1, (long) LATE.size())) : asked;
     RandomGenerator random = new SplittableRandom(seed * 31 + kind.ordinal());
     int cluster = List.of(512, 512, 1024, 4096, 4096, 65536).get(random.nextInt(6));
     int bits = List.of(1, 2, 8, 16, 16, 32, 64).get(random.nextInt(7));
     int version =
-        kind != Kind.DATA_FILE && kind != Kind.DATA_FILE_RAW && random.nextInt(8) == 0 ? 2 : 3;
+        kind != Kind.DATA_FILE && kind != Kind.DATA_FILE_RAW && random.nextInt(8) == 0 && !lazy
+            ? 2
+            : 3;
     long cache = 1L << 20;
     long quarantine = random.nextInt(3) == 0 ? 16L * cluster : 1L << 30;
     Mix mix = Mix.USUAL.with(Op.REOPEN, 1);
@@ -218,6 +245,7 @@ record CrashSetup(
     return new CrashSetup(
         kind,
         seed,
+        lazy,
         cluster,
         bits,
         version,
@@ -345,6 +373,9 @@ record CrashSetup(
     if (dataFile()) {
       options += ",data_file=" + data;
     }
+    if (lazy) {
+      options += ",lazy_refcounts=on";
+    }
     if (extendedL2()) {
       options += ",extended_l2=on";
     }
@@ -383,9 +414,14 @@ record CrashSetup(
     return CrashImage.of(image);
   }
 
+  /** The kind to ask for to get this again. */
+  Kind asked() {
+    return lazy ? Kind.LAZY : kind;
+  }
+
   @Override
   public String toString() {
-    return "%s seed %d (clusters %d, refcount bits %d, v%d, caches %d)"
-        .formatted(kind, seed, clusterSize, refcountBits, version, cacheBytes);
+    return "%s%s seed %d (clusters %d, refcount bits %d, v%d, caches %d)"
+        .formatted(lazy ? "lazy " : "", kind, seed, clusterSize, refcountBits, version, cacheBytes);
   }
 }

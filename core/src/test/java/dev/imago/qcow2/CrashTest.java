@@ -29,7 +29,7 @@ class CrashTest {
 
   static String howToRepeat(CrashSetup setup) {
     return "to repeat: mvn -pl core test -Dtest=CrashTest -Dimago.crash=%s:%d"
-        .formatted(setup.kind(), setup.seed());
+        .formatted(setup.asked(), setup.seed());
   }
 
   @ParameterizedTest

@@ -27,6 +27,10 @@ class FlushCostTest {
   void openFreshImage() throws Exception {
     Path file = folder.resolve("image.qcow2");
     Qemu.img("create", "-f", "qcow2", file, "2G");
+    open(file);
+  }
+
+  private void open(Path file) throws IOException {
     storage = TestImages.faulty(file);
     image = TestImages.open(storage);
   }
@@ -105,5 +109,64 @@ class FlushCostTest {
       TestImages.read(image, 0, 4096);
     }
     assertThat(storage.calls(StorageCall.FLUSH) - before).isZero();
+  }
+
+  /** Barriers and writes of metadata, of ten times a change and a flush. */
+  private record Cost(long barriers, long writes) {}
+
+  private Cost costOfTen(Change change) throws IOException {
+    long barriers = storage.calls(StorageCall.FLUSH);
+    long writes = storage.calls(StorageCall.WRITE);
+    for (int i = 0; i < 10; i++) {
+      change.at((i + 1L) * CLUSTER);
+      image.flush();
+    }
+    return new Cost(
+        storage.calls(StorageCall.FLUSH) - barriers, storage.calls(StorageCall.WRITE) - writes);
+  }
+
+  private interface Change {
+    void at(long guestOffset) throws IOException;
+  }
+
+  @Test
+  void lazyRefcountsSaveAWriteOfEachFlush() throws Exception {
+    Cost exact = allocating();
+    image.close();
+    Path lazy = folder.resolve("lazy.qcow2");
+    Qemu.img("create", "-f", "qcow2", "-o", "lazy_refcounts=on", lazy, "2G");
+    open(lazy);
+    Cost late = allocating();
+
+    // Guest data must be safe before an entry leads there, with or without counts beside it.
+    assertThat(exact).isEqualTo(new Cost(20, 20));
+    assertThat(late).isEqualTo(new Cost(20, 10));
+  }
+
+  private Cost allocating() throws IOException {
+    image.write(filled(4096, 1), 0);
+    image.flush();
+    return costOfTen(at -> image.write(new ByteBuffer[] {filled(4096, 1)}, at, false));
+  }
+
+  @Test
+  void lazyRefcountsSaveTheBarrierOfCountsWhereNoDataIsWritten() throws Exception {
+    Cost exact = discarding();
+    image.close();
+    Path lazy = folder.resolve("lazy.qcow2");
+    Qemu.img("create", "-f", "qcow2", "-o", "lazy_refcounts=on", lazy, "2G");
+    open(lazy);
+    Cost late = discarding();
+
+    assertThat(exact).isEqualTo(new Cost(20, 20));
+    assertThat(late).isEqualTo(new Cost(10, 10));
+  }
+
+  private Cost discarding() throws IOException {
+    image.write(filled(11 * CLUSTER, 1), 0);
+    image.flush();
+    image.discard(0, CLUSTER, Image.Discard.TO_ZERO);
+    image.flush();
+    return costOfTen(at -> image.discard(at, CLUSTER, Image.Discard.TO_ZERO));
   }
 }
