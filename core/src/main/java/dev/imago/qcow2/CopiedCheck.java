@@ -21,6 +21,7 @@ final class CopiedCheck {
   private final ReferenceCounts stored;
   private final Findings findings;
   private final Set<Long> untouchable;
+  private final Set<Long> copies;
   private final boolean repair;
 
   /**
@@ -28,6 +29,7 @@ final class CopiedCheck {
    *
    * @param stored the counts as the image stores them
    * @param untouchable numbers of clusters that hold something else too, and so are not written to
+   * @param copies host offsets of L2 tables that are tables whatever they look like
    * @param repair whether to set right what is wrong; what is written is not flushed
    */
   CopiedCheck(
@@ -37,6 +39,7 @@ final class CopiedCheck {
       ReferenceCounts stored,
       Findings findings,
       Set<Long> untouchable,
+      Set<Long> copies,
       boolean repair) {
     this.storage = storage;
     this.header = header;
@@ -45,6 +48,7 @@ final class CopiedCheck {
     this.stored = stored;
     this.findings = findings;
     this.untouchable = untouchable;
+    this.copies = copies;
     this.repair = repair;
   }
 
@@ -84,7 +88,8 @@ final class CopiedCheck {
 
   private void table(long hostOffset) throws IOException {
     ByteBuffer table = reader.read(hostOffset, g.clusterSize());
-    boolean plausible = !repair || EntryRules.looksLikeL2Table(table, g);
+    boolean plausible =
+        !repair || copies.contains(hostOffset) || EntryRules.looksLikeL2Table(table, g);
     int width = g.l2EntryBytes();
     int from = table.limit();
     int to = 0;

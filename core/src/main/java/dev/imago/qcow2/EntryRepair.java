@@ -21,13 +21,17 @@ final class EntryRepair {
   private final TableReader reader;
   private final ReferenceWalk walk;
   private final Set<Long> untouchable;
+  private final Set<Long> copies;
+  private final StaleBitmaps bitmaps;
   private final Findings findings;
+  private boolean masked;
 
   /**
    * A repair to come.
    *
    * @param walk has counted everything
    * @param untouchable numbers of clusters that hold something else too
+   * @param copies host offsets of L2 tables that are tables whatever they look like
    */
   EntryRepair(
       Storage storage,
@@ -35,6 +39,8 @@ final class EntryRepair {
       TableReader reader,
       ReferenceWalk walk,
       Set<Long> untouchable,
+      Set<Long> copies,
+      StaleBitmaps bitmaps,
       Findings findings) {
     this.storage = storage;
     this.header = header;
@@ -42,6 +48,8 @@ final class EntryRepair {
     this.reader = reader;
     this.walk = walk;
     this.untouchable = untouchable;
+    this.copies = copies;
+    this.bitmaps = bitmaps;
     this.findings = findings;
   }
 
@@ -71,6 +79,11 @@ final class EntryRepair {
     return wrote;
   }
 
+  /** Whether a table was left alone that a copy of could be repaired. */
+  boolean masked() {
+    return masked;
+  }
+
   private void l1(long hostOffset, long entries) throws IOException {
     reader.words(
         hostOffset,
@@ -79,6 +92,7 @@ final class EntryRepair {
           long right = EntryRules.repairedL1(word);
           long at = hostOffset + index * Geometry.ENTRY_BYTES;
           if (right != word && !untouchable.contains(g.clusterIndex(at))) {
+            bitmaps.distrust(untouchable);
             findings.fixed("Repairing L1 entry with reserved bits set: %x", word);
             storage.write(ByteBuffer.allocate(Geometry.ENTRY_BYTES).putLong(right).flip(), at);
           }
@@ -87,7 +101,8 @@ final class EntryRepair {
 
   private void l2(long hostOffset) throws IOException {
     ByteBuffer table = reader.read(hostOffset, g.clusterSize());
-    if (!EntryRules.looksLikeL2Table(table, g)) {
+    if (!EntryRules.looksLikeL2Table(table, g) && !copies.contains(hostOffset)) {
+      masked |= EntryRules.canBeMadeWhole(table, g, walk.clusters());
       return;
     }
     int width = g.l2EntryBytes();
@@ -103,6 +118,7 @@ final class EntryRepair {
         }
       }
       if (changed) {
+        bitmaps.distrust(untouchable);
         storage.write(table.slice(sector, SECTOR), hostOffset + sector);
       }
     }

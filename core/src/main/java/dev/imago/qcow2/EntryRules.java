@@ -57,4 +57,26 @@ final class EntryRules {
     }
     return wrong <= FEW || wrong <= used / 4;
   }
+
+  /**
+   * Whether no entry of a table would lead to where nothing can be, once all are as they should be.
+   *
+   * @param clusters of the file
+   */
+  static boolean canBeMadeWhole(ByteBuffer table, Geometry g, long clusters) {
+    for (int at = 0; at < table.limit(); at += g.l2EntryBytes()) {
+      long word = repairedL2(table.getLong(at), g);
+      long hostOffset = word & Geometry.OFFSET_MASK;
+      long last = hostOffset;
+      if ((word & Geometry.COMPRESSED) != 0) {
+        last = g.compressedOffset(word) + g.compressedLength(word) - 1;
+      } else if (g.inCluster(hostOffset) != 0) {
+        return false;
+      }
+      if (!g.externalData() && g.clusterIndex(last) >= clusters) {
+        return false;
+      }
+    }
+    return true;
+  }
 }

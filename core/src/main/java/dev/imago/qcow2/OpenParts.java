@@ -146,22 +146,18 @@ record OpenParts(
   }
 
   /**
-   * Opens an image in the middle of its repair, whatever its feature bits say: without backing
-   * image, to be ended with {@link Qcow2Image#end}. The storage stays open.
+   * The metadata of an image in the middle of its repair, whatever its feature bits say. The
+   * storage is not closed. What is freed keeps its count.
    */
-  static Qcow2Image openForRepair(Storage storage) throws IOException {
+  static Metadata openForRepair(Storage storage) throws IOException {
     HeaderCluster cluster = readHeader(storage);
     Header header = cluster.header();
-    PointerTable l1 =
-        new PointerTable(
-            "L1 table",
-            Words.read(storage, header.l1TableOffset(), (int) header.l1Size()),
-            header.l1TableOffset());
+    Disk disk = disk(storage, header, null);
+    PointerTable l1 = new PointerTable("L1 table", disk.l1, disk.l1TableOffset);
     PointerTable reftable = readReftable(storage, header);
     MetadataMap map = new MetadataMap(header.clusterBits());
     fill(map, storage, header, l1, reftable);
-    Qcow2OpenOptions options = Qcow2OpenOptions.defaults().withWritable(true);
-    return new Qcow2Image(
+    OpenParts parts =
         new OpenParts(
             storage,
             storage,
@@ -173,8 +169,9 @@ record OpenParts(
             reftable,
             map,
             false,
-            options,
-            Events.NONE));
+            Qcow2OpenOptions.defaults().withWritable(true),
+            Events.NONE);
+    return new Metadata(parts, batch -> {});
   }
 
   static HeaderCluster readHeader(Storage storage) throws IOException {

@@ -32,6 +32,7 @@ final class Qcow2Checker {
   private long highestCluster = -1;
   private Set<Long> overlaps = Set.of();
   private boolean needsRebuild;
+  private int largestOverflow;
   private boolean countable = true;
   private long structureCorruptions;
 
@@ -174,15 +175,16 @@ final class Qcow2Checker {
   }
 
   private void found(long number, long stored, int counted) {
-    boolean overflow = Long.compareUnsigned(counted, g.maxRefcount()) > 0;
-    if (overflow) {
+    boolean tooMany = Long.compareUnsigned(counted, g.maxRefcount()) > 0;
+    if (tooMany) {
+      largestOverflow = Math.max(largestOverflow, counted);
       findings.corruption("ERROR: overflow cluster offset=0x%x", g.clusterOffset(number));
     }
     if (Long.compareUnsigned(stored, counted) > 0) {
       findings.leak(
           "Leaked cluster %d refcount=%s reference=%d",
           number, Long.toUnsignedString(stored), counted);
-    } else if (!overflow || stored != g.maxRefcount()) {
+    } else if (!tooMany || stored != g.maxRefcount()) {
       needsRebuild |= stored == 0;
       findings.corruption("ERROR cluster %d refcount=%d reference=%d", number, stored, counted);
     }
@@ -193,7 +195,7 @@ final class Qcow2Checker {
   }
 
   private void checkCopiedFlags() throws IOException {
-    new CopiedCheck(storage, header, reader, counts, findings, overlaps, false)
+    new CopiedCheck(storage, header, reader, counts, findings, overlaps, Set.of(), false)
         .run(walk.l2Tables(), ticker::tick);
   }
 
@@ -232,6 +234,18 @@ final class Qcow2Checker {
    */
   boolean needsRebuild() {
     return needsRebuild;
+  }
+
+  /** The most references that a cluster has, if that is more than a count can say; else 0. */
+  int largestOverflow() {
+    return largestOverflow;
+  }
+
+  /** Whether something else refers to a cluster of the refcount table. */
+  boolean refcountTableShared() {
+    long first = g.clusterIndex(header.refcountTableOffset());
+    return overlaps.stream()
+        .anyMatch(each -> each >= first && each < first + header.refcountTableClusters());
   }
 
   /** Whether there is a refcount block for each of these clusters. */

@@ -514,41 +514,6 @@ final class Qcow2Image implements Image {
     }
   }
 
-  /** Ends it as {@link #close} does, but leaves the storage open. For a repair. */
-  void end() throws IOException {
-    if (requests.close()) {
-      codec.close();
-      metadata.durability.flushAll();
-    }
-  }
-
-  /**
-   * Copies what a guest reads in a cluster to a new host cluster, or only unlinks the old one if
-   * that is zeroes. For a repair: feature bits are left as they are.
-   */
-  void separate(long guestOffset, int length) throws IOException {
-    int token = requests.enter();
-    try {
-      if (reader.knownZero(guestOffset, length)) {
-        fixed.writeZeroes(guestOffset, length, true);
-      } else {
-        writer.write(new ByteBuffer[] {reader.copy(guestOffset, length)}, guestOffset);
-      }
-    } finally {
-      requests.leave(token);
-    }
-  }
-
-  /** Gives the part of the disk around a guest offset an L2 table of its own. For a repair. */
-  void separateTable(long guestOffset) throws IOException {
-    int token = requests.enter();
-    try {
-      metadata.writableSlice(guestOffset);
-    } finally {
-      requests.leave(token);
-    }
-  }
-
   private static @Nullable Exception closed(
       java.io.Closeable closeable, @Nullable Exception failure) {
     try {

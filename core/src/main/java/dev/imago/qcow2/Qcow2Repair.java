@@ -9,6 +9,7 @@ import dev.imago.qcow2.ondisk.Header;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
@@ -28,8 +29,14 @@ import org.jspecify.annotations.Nullable;
 final class Qcow2Repair {
   private static final int PASSES = 4;
 
-  /** What one copy uncovers, the next time copies: a table first, then what it leads to. */
-  private static final int SEPARATIONS = 3;
+  /**
+   * What one copy uncovers, the next time copies: an L1 table first, then L2 tables, then what they
+   * lead to. Ten thousand shared clusters at a time.
+   */
+  private static final int ROUNDS = 16;
+
+  /** Width of refcounts, as a power of two, that are made anew because they were too narrow. */
+  private static final int USUAL_ORDER = 4;
 
   private final Storage storage;
   private final RepairMode mode;
@@ -46,10 +53,26 @@ final class Qcow2Repair {
   /** Whether clusters may be shared that should not be. */
   private boolean sharing;
 
+  /** Whether what is shared is not what it was when that was looked for. */
+  private boolean outdated;
+
+  /** Whether something was begun, and may have been written, that could not be ended. */
+  private boolean unsure;
+
+  /** Host offsets of L2 tables that are copies of what did not look like a table. */
+  private final Set<Long> copies = new HashSet<>();
+
+  /** What was behind the end of the file until that was made longer. */
+  private final List<RepairResult.Lost> lost = new ArrayList<>();
+
+  private final Findings bitmapLines = new Findings();
+  private final StaleBitmaps bitmaps;
+
   private Qcow2Repair(Storage storage, RepairMode mode, Progress progress) {
     this.storage = storage;
     this.mode = mode;
     this.progress = progress;
+    this.bitmaps = new StaleBitmaps(storage, bitmapLines);
   }
 
   /** See {@link Qcow2#repair}. */
@@ -60,12 +83,22 @@ final class Qcow2Repair {
   private RepairResult run() throws IOException {
     CheckResult left = round();
     if (!refused && !blind && mode == RepairMode.ALL) {
-      for (int i = 0; i < SEPARATIONS && separate(); i++) {
+      for (int i = 0; i < ROUNDS && !blind; i++) {
+        boolean copied = !outdated && separate();
+        if (!copied && !outdated) {
+          break;
+        }
+        long leaks = leaksFixed;
         left = round();
+        if (copied) {
+          // What was copied has left its old places, which is no finding.
+          leaksFixed = leaks;
+        }
       }
       completeSnapshotTable();
     }
-    if (!refused && leaksFixed + corruptionsFixed > 0) {
+    add(bitmapLines.lines());
+    if (!refused && (unsure || leaksFixed + corruptionsFixed > 0)) {
       left = Qcow2Checker.check(storage, nextPass());
     }
     if (!refused && left.corruptions() == 0 && left.checkErrors() == 0) {
@@ -112,12 +145,17 @@ final class Qcow2Repair {
         blind = true;
         return checker.result();
       }
+      outdated = false;
       Header header = checker.cluster().header();
       Set<Long> shared = checker.overlaps();
       if (entries && findings.corruptions() > 0) {
         Findings repairs = new Findings();
-        var repair = new EntryRepair(storage, header, reader, checker.walk(), shared, repairs);
-        if (repair.run()) {
+        var repair =
+            new EntryRepair(
+                storage, header, reader, checker.walk(), shared, copies, bitmaps, repairs);
+        boolean repaired = repair.run();
+        sharing |= repair.masked();
+        if (repaired) {
           corruptionsFixed += repairs.fixed();
           findings.replaceBy(repairs);
           return null;
@@ -127,18 +165,27 @@ final class Qcow2Repair {
       checker.compare(false);
       boolean recounted = findings.corruptions() > before;
       sharing |= !shared.isEmpty() || (recounted && checker.walk().counts().shared());
-      if (checker.needsRebuild()) {
+      if (checker.needsRebuild() || unusable(checker)) {
         if (mode == RepairMode.LEAKS) {
           findings.note("ERROR need to rebuild refcount structures");
           refused = true;
           return checker.result();
         }
+        if (grow(checker, reader, fileSize)) {
+          return checker.result();
+        }
         findings.note("Rebuilding refcount structure");
         checker.forgetRefcountStructures();
-        new RefcountRebuild(storage, header, checker.walk().counts(), checker.walk().clusters())
+        new RefcountRebuild(
+                storage,
+                header,
+                refcountOrder(checker, header, findings),
+                checker.walk().counts(),
+                checker.walk().clusters())
             .run();
         leaksFixed += findings.leaks();
-        corruptionsFixed += findings.corruptions() - before;
+        corruptionsFixed += Math.max(1, findings.corruptions() - before);
+        outdated = !shared.isEmpty();
         repairFlags(checker, header, reader, shared, findings);
       } else {
         var counts =
@@ -155,6 +202,24 @@ final class Qcow2Repair {
     }
   }
 
+  /** Whether counts have to be made anew that could be set right one by one. */
+  private boolean unusable(Qcow2Checker checker) {
+    boolean widen = checker.largestOverflow() > 0 && checker.cluster().header().version() >= 3;
+    return mode == RepairMode.ALL && (widen || checker.refcountTableShared());
+  }
+
+  /** How wide counts must be; version 2 knows one width only. */
+  private static int refcountOrder(Qcow2Checker checker, Header header, Findings findings) {
+    int order = header.refcountOrder();
+    if (checker.largestOverflow() > 0 && header.version() >= 3) {
+      order = checker.largestOverflow() >>> (1 << USUAL_ORDER) == 0 ? USUAL_ORDER : USUAL_ORDER + 1;
+      findings.note(
+          "Repairing refcounts of %d bits: %d references need more, %d bits are used now",
+          1 << header.refcountOrder(), checker.largestOverflow(), 1 << order);
+    }
+    return order;
+  }
+
   private void repairFlags(
       Qcow2Checker checker, Header header, TableReader reader, Set<Long> shared, Findings findings)
       throws IOException {
@@ -164,7 +229,14 @@ final class Qcow2Repair {
     boolean may = mode == RepairMode.ALL || findings.corruptions() + findings.errors() == 0;
     boolean known = shared.size() < Findings.MAX_OVERLAPS;
     new CopiedCheck(
-            storage, header, reader, checker.walk().counts(), findings, shared, may && known)
+            storage,
+            header,
+            reader,
+            checker.walk().counts(),
+            findings,
+            shared,
+            copies,
+            may && known)
         .run(checker.walk().l2Tables(), () -> {});
     if (findings.fixed() > 0) {
       storage.flush();
@@ -187,30 +259,63 @@ final class Qcow2Repair {
     try (TableReader reader = new TableReader(storage, fileSize)) {
       var checker = new Qcow2Checker(storage, reader, fileSize, silent, true, nextPass());
       Header header = checker.cluster().header();
-      if (!checker.count() || header.externalData() || header.cryptMethod() != 0) {
+      if (!checker.count()) {
         return false;
       }
-      Findings findings = new Findings();
-      Qcow2Image image;
+      if (grow(checker, reader, fileSize)) {
+        return true;
+      }
+      Metadata metadata;
       try {
-        image = OpenParts.openForRepair(storage);
+        metadata = OpenParts.openForRepair(storage);
       } catch (ImageException e) {
         // What is wrong is told by the check that follows.
         return false;
       }
-      long copied;
+      Findings findings = new Findings();
+      Set<Long> shared = checker.overlaps();
+      var relocation =
+          new Relocation(
+              metadata, checker.cluster(), checker.walk(), shared, reader, bitmaps, findings);
+      long moved;
       try {
-        copied =
-            new Separation(
-                    image, header, checker.walk().counts(), checker.overlaps(), reader, findings)
-                .run();
-      } finally {
-        image.end();
+        moved = relocation.run();
+        copies.addAll(relocation.copies());
+        if (moved == 0) {
+          moved =
+              new Separation(metadata, header, checker.walk(), shared, reader, bitmaps, findings)
+                  .run();
+        }
+        metadata.durability.flushAll();
+      } catch (ImageException e) {
+        add(List.of("ERROR what is shared could not be copied: " + e.getMessage()));
+        unsure = true;
+        return false;
       }
       add(findings.lines());
-      corruptionsFixed += copied;
-      return copied > 0;
+      corruptionsFixed += moved;
+      sharing = moved > 0;
+      return moved > 0;
     }
+  }
+
+  /**
+   * Makes the file cover what entries lead to close behind its end, before anything is written
+   * there: what is new must not be what they lead to. They read as zero before and after; what the
+   * disk has lost by that is told.
+   */
+  private boolean grow(Qcow2Checker checker, TableReader reader, long fileSize) throws IOException {
+    Header header = checker.cluster().header();
+    long bytes = header.geometry().clusterOffset(checker.walk().beyondEnd());
+    if (bytes <= fileSize || storage.fixedSize()) {
+      return false;
+    }
+    Losses.find(header, fileSize, reader).stream()
+        .filter(each -> each.hostOffset() >= fileSize && each.hostOffset() < bytes)
+        .forEach(lost::add);
+    storage.resize(bytes, Storage.Preallocation.OFF);
+    outdated = true;
+    return true;
   }
 
   private void completeSnapshotTable() throws IOException {
@@ -239,11 +344,12 @@ final class Qcow2Repair {
 
   private List<RepairResult.Lost> lost(CheckResult left) throws IOException {
     if (left.corruptions() == 0) {
-      return List.of();
+      return lost;
     }
     long fileSize = storage.size();
     try (TableReader reader = new TableReader(storage, fileSize)) {
-      return Losses.find(HeaderReader.readForCheck(storage).header(), fileSize, reader);
+      lost.addAll(Losses.find(HeaderReader.readForCheck(storage).header(), fileSize, reader));
+      return lost.subList(0, Math.min(lost.size(), CheckResult.MAX_FINDINGS));
     }
   }
 

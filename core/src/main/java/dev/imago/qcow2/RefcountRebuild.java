@@ -21,6 +21,7 @@ final class RefcountRebuild {
   private static final int BATCH = 256 << 10;
 
   private final Storage storage;
+  private final Header header;
   private final Geometry g;
   private final long fileSize;
   private final ReferenceCounts counts;
@@ -31,7 +32,7 @@ final class RefcountRebuild {
   private int[] blockIndexes = new int[0];
 
   /**
-   * A rebuild to come.
+   * A rebuild to come, with counts as wide as they are.
    *
    * @param counts without those of refcount structures; counts too large for their width are stored
    *     as the largest that there is
@@ -39,8 +40,23 @@ final class RefcountRebuild {
    */
   RefcountRebuild(Storage storage, Header header, ReferenceCounts counts, long start)
       throws IOException {
+    this(storage, header, header.refcountOrder(), counts, start);
+  }
+
+  /**
+   * A rebuild to come, with counts of another width.
+   *
+   * @param refcountOrder for the new counts; the header's in version 2
+   */
+  RefcountRebuild(
+      Storage storage, Header header, int refcountOrder, ReferenceCounts counts, long start)
+      throws IOException {
     this.storage = storage;
-    this.g = header.geometry();
+    this.header = header;
+    Geometry old = header.geometry();
+    this.g =
+        new Geometry(
+            old.clusterBits(), refcountOrder, old.version(), old.externalData(), old.extendedL2());
     this.fileSize = storage.size();
     this.counts = counts;
     this.start = start;
@@ -60,10 +76,20 @@ final class RefcountRebuild {
       giveBack(e);
       throw e;
     }
-    ByteBuffer pointer = ByteBuffer.allocate(POINTER_BYTES);
-    pointer.putLong(g.clusterOffset(start)).putInt((int) tableClusters);
-    storage.write(pointer.flip(), Header.AT_REFTABLE);
+    switchOver();
     storage.flush();
+  }
+
+  /** One write within a sector, so that table and width never disagree. */
+  private void switchOver() throws IOException {
+    ByteBuffer pointer = ByteBuffer.allocate(POINTER_BYTES);
+    if (g.refcountOrder() != header.refcountOrder()) {
+      pointer = ByteBuffer.allocate(Header.AT_REFCOUNT_ORDER + 4 - Header.AT_REFTABLE);
+      storage.read(pointer, Header.AT_REFTABLE);
+      pointer.putInt(Header.AT_REFCOUNT_ORDER - Header.AT_REFTABLE, g.refcountOrder());
+    }
+    pointer.putLong(0, g.clusterOffset(start)).putInt(Long.BYTES, (int) tableClusters);
+    storage.write(pointer.rewind(), Header.AT_REFTABLE);
   }
 
   /** Finds which blocks are needed, for all that is counted and for the new structures too. */

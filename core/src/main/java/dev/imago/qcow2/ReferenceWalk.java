@@ -28,6 +28,13 @@ final class ReferenceWalk {
   /** Memory for counts in bytes, but for those of clusters that are in use. */
   static final long MEMORY = 128L << 20;
 
+  /**
+   * A file that was cut off may have been so many times as long, and then so many clusters more.
+   */
+  private static final long NEAR_FACTOR = 4;
+
+  private static final long NEAR = 1 << 16;
+
   private final Storage storage;
   private final HeaderCluster cluster;
   private final Header header;
@@ -40,12 +47,17 @@ final class ReferenceWalk {
   private final List<Role> roles = new ArrayList<>();
   private final L2Walk l2Walk;
   private final List<long[]> snapshotL1Tables = new ArrayList<>();
+  private final List<BitmapTable> bitmapTables = new ArrayList<>();
   private final boolean lenient;
   private boolean unflagged;
   private boolean incomplete;
+  private long beyondEnd;
 
   /** Clusters that belong to one structure, whose references are known. */
   record Role(String name, long firstCluster, long clusters) {}
+
+  /** A part of bitmap tables, with the number of bitmaps that have it. */
+  private record BitmapTable(long hostOffset, long entries, int times) {}
 
   /**
    * A walk to come.
@@ -106,6 +118,14 @@ final class ReferenceWalk {
   /** Whether there are references that could not be found, so that counts cannot be judged. */
   boolean incomplete() {
     return incomplete;
+  }
+
+  /**
+   * The cluster behind the last one, not far behind the file's end, that something refers to; 0 if
+   * there is none.
+   */
+  long beyondEnd() {
+    return beyondEnd;
   }
 
   /** Host offset and bytes of each L1 table that snapshots have; they may overlap. */
@@ -176,8 +196,17 @@ final class ReferenceWalk {
     return true;
   }
 
+  /** Whether a range goes less than a whole cluster past the file's end. */
+  boolean holds(long hostOffset, long bytes) {
+    return hostOffset + bytes - fileSize < g.clusterSize();
+  }
+
   private boolean inFile(long hostOffset, long bytes) {
-    if (hostOffset + bytes - fileSize >= g.clusterSize()) {
+    if (!holds(hostOffset, bytes)) {
+      long end = g.clusterIndex(hostOffset + bytes - 1) + 1;
+      if (end <= g.clusters(fileSize) * NEAR_FACTOR + NEAR) {
+        beyondEnd = Math.max(beyondEnd, end);
+      }
       findings.corruption(
           "ERROR: counting reference for region exceeding the end of the file by one cluster or"
               + " more: offset 0x%x size 0x%x",
@@ -300,17 +329,19 @@ final class ReferenceWalk {
           roles.add(new Role("a bitmap table", g.clusterIndex(start), g.clusterIndex(length)));
         });
     entries.forEach(
-        (start, length, times) ->
-            reader.words(start, length / 8, (index, word) -> bitmapEntry(word, times)));
-  }
-
-  private void bitmapEntry(long word, int times) throws IOException {
-    long hostOffset = BitmapTableEntry.hostOffset(word);
-    if (BitmapTableEntry.corrupt(word, g)) {
-      findings.corruption("ERROR bitmap table entry %x is corrupted", word);
-    } else if (hostOffset != 0) {
-      count(hostOffset, g.clusterSize(), times);
-    }
+        (start, length, times) -> {
+          bitmapTables.add(new BitmapTable(start, length / Geometry.ENTRY_BYTES, times));
+          reader.words(
+              start,
+              length / Geometry.ENTRY_BYTES,
+              (index, word) -> {
+                if (BitmapTableEntry.corrupt(word, g)) {
+                  findings.corruption("ERROR bitmap table entry %x is corrupted", word);
+                } else if (BitmapTableEntry.hostOffset(word) != 0) {
+                  count(BitmapTableEntry.hostOffset(word), g.clusterSize(), times);
+                }
+              });
+        });
   }
 
   /** Numbers of clusters that have more references than their structure has by itself. */
@@ -323,13 +354,25 @@ final class ReferenceWalk {
         }
       }
     }
-    l2Tables.forEach(
-        (hostOffset, times, active) -> {
-          long number = g.clusterIndex(hostOffset);
-          if (counts.get(number) != times && found.size() < Findings.MAX_OVERLAPS) {
-            found.add(number);
-          }
-        });
+    l2Tables.forEach((hostOffset, times, active) -> overlap(hostOffset, times, found));
+    for (BitmapTable table : bitmapTables) {
+      reader.words(
+          table.hostOffset(),
+          table.entries(),
+          (index, word) -> {
+            if (BitmapTableEntry.hostOffset(word) != 0 && !BitmapTableEntry.corrupt(word, g)) {
+              overlap(BitmapTableEntry.hostOffset(word), table.times(), found);
+            }
+          });
+    }
     return found;
+  }
+
+  private void overlap(long hostOffset, int times, Set<Long> found) {
+    long number = g.clusterIndex(hostOffset);
+    boolean counted = number < counts.clusters() && holds(hostOffset, g.clusterSize());
+    if (counted && counts.get(number) != times && found.size() < Findings.MAX_OVERLAPS) {
+      found.add(number);
+    }
   }
 }

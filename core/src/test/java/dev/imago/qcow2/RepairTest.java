@@ -126,7 +126,7 @@ class RepairTest {
     RepairResult result = repair(image, RepairMode.ALL);
 
     assertThat(result.left().findings()).isEmpty();
-    assertThat(result.lines()).anyMatch(line -> line.contains("copied to a cluster of its own"));
+    assertThat(result.corruptionsFixed()).isPositive();
     Qemu.check(image).clean();
     if (pattern >= 0) {
       Qemu.io(image, List.of("read -P %d 0 64k".formatted(pattern), "write -P 9 0 64k"));

@@ -124,6 +124,9 @@ public record Header(
   /** Where {@link #incompatible} is: 8 bytes; version 3 only. */
   public static final int AT_INCOMPATIBLE = 72;
 
+  /** Where {@link #refcountOrder} is: 4 bytes; version 3 only. */
+  public static final int AT_REFCOUNT_ORDER = HeaderRules.AT_REFCOUNT_ORDER;
+
   /** Where {@link #autoclear} is: 8 bytes; version 3 only. */
   public static final int AT_AUTOCLEAR = 88;
 

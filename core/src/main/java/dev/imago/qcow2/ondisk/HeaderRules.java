@@ -21,7 +21,7 @@ final class HeaderRules {
   private static final int AT_REFTABLE_CLUSTERS = 56;
   private static final int AT_SNAPSHOTS_OFFSET = 64;
   private static final int AT_COMPATIBLE = 80;
-  private static final int AT_REFCOUNT_ORDER = 96;
+  static final int AT_REFCOUNT_ORDER = 96;
   private static final int AT_HEADER_LENGTH = 100;
   private static final int AT_COMPRESSION_TYPE = 104;
 
