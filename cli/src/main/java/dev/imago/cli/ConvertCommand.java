@@ -7,7 +7,6 @@ import dev.imago.Images;
 import dev.imago.OpenOptions;
 import dev.imago.Salvage;
 import dev.imago.image.Image;
-import dev.imago.image.References;
 import dev.imago.qcow2.BitmapInfo;
 import dev.imago.qcow2.Qcow2;
 import java.io.IOException;
@@ -335,7 +334,9 @@ final class ConvertCommand {
             .compressionLevel(compressionLevel)
             .compatWindow(compatWindow)
             .deterministic(deterministic)
-            .references(References.anywhere())
+            .references(
+                Safety.referencesTo(
+                    backing == null ? null : Images.resolveName(target.path(), backing)))
             .progress(progress);
     if (parallelism > 0) {
       convert = convert.parallelism(parallelism);

@@ -8,8 +8,8 @@ import org.jspecify.annotations.Nullable;
  * Reads options from a command line as GNU {@code getopt_long} does, for scripts rely on it:
  * options may stand behind operands, letters may be clustered ({@code -pq}), a value may be glued
  * to its letter ({@code -Oqcow2}, {@code -ocluster_size=4k}), a long name may be cut short where
- * that is unambiguous, and {@code --} ends the options. docs/decisions/0030 says why this is not a
- * library.
+ * that is unambiguous, and {@code --} ends the options. Every command has {@code --safe}.
+ * docs/decisions/0030 says why this is not a library.
  */
 final class GetOpt {
   private final String[] arguments;
@@ -51,6 +51,8 @@ final class GetOpt {
       if (argument.equals("--")) {
         next++;
         takeOperands();
+      } else if (Safety.isOption(argument)) {
+        next++;
       } else if (argument.startsWith("--")) {
         next++;
         return longOption(argument);

@@ -41,7 +41,13 @@ final class Help {
     text.append("Virtual disk images: qcow2 above all\n\n");
     text.append("    '-h', '--help'       display this help and exit;");
     text.append(" behind a command: help for it\n");
-    text.append("    '-V', '--version'    output version information and exit\n\n");
+    text.append("    '-V', '--version'    output version information and exit\n");
+    if (terminal.isImago()) {
+      text.append(
+          "    '--safe'             images are from strangers: open nothing that they name");
+      text.append(" (or IMAGO_SAFE=1)\n");
+    }
+    text.append('\n');
     text.append("Command syntax:\n");
     for (String command : COMMANDS) {
       text.append("  ").append(syntax(resource(command))).append('\n');

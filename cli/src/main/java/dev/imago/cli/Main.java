@@ -62,6 +62,7 @@ public final class Main {
   }
 
   private static int run(Terminal terminal, String[] args) {
+    Safety.begin(terminal.isImago());
     int code;
     try {
       code = dispatch(terminal, args);

@@ -3,7 +3,6 @@ package dev.imago.cli;
 import dev.imago.Images;
 import dev.imago.OpenOptions;
 import dev.imago.image.Image;
-import dev.imago.image.References;
 import java.io.IOException;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
@@ -19,10 +18,11 @@ final class Opening {
 
   /**
    * How an image is opened here: what it names inside itself is opened wherever it is, as qemu-img
-   * does. Its format is {@code format}, or probed if that is null.
+   * does, unless {@link Safety} is asked for. Its format is {@code format}, or probed if that is
+   * null.
    */
   static OpenOptions options(@Nullable String format) {
-    return OpenOptions.of(References.anywhere()).format(format);
+    return Safety.options().format(format);
   }
 
   static Image image(FileName name, OpenOptions options) throws Failure {
@@ -35,12 +35,17 @@ final class Opening {
     return attempt(name, exitCode, path -> Images.open(path, options));
   }
 
-  /** Refuses a format that is not known before anything is opened; null is to be probed. */
+  /**
+   * Refuses a format that is not known, and what {@code --safe} refuses, before anything is opened.
+   *
+   * @param format null to probe
+   */
   static void requireKnown(FileName name, @Nullable String format, int exitCode) throws Failure {
     if (format != null && !Images.formats().contains(format)) {
       throw new Failure(
           "Could not open '" + name.typed() + "': Unknown driver '" + format + "'", exitCode);
     }
+    Safety.vet(name, format, exitCode);
   }
 
   /** Opens something, or ends the command with {@code exitCode}. */

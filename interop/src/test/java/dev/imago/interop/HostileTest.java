@@ -210,7 +210,8 @@ class HostileTest {
             "inspect",
             naming);
 
-    assertThat(outcome.ok().out()).contains("backing.raw").contains("data.raw");
+    assertThat(outcome.status()).as(outcome.toString()).isEqualTo(2);
+    assertThat(outcome.out()).contains("backing.raw").contains("data.raw");
     List<String> opened =
         Files.readAllLines(trace).stream()
             .filter(line -> line.contains(folder.toString()))

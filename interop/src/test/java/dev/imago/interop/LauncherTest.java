@@ -92,6 +92,68 @@ class LauncherTest {
     assertThat(result).isEqualTo(new Result(0, "", ""));
   }
 
+  /** What vdsm, CDI and Nova have their images handled under. */
+  @Test
+  void commandsOfAllKindsFitIntoOneGibibyteOfAddressSpaceAndLeaveNothingBehind() throws Exception {
+    Path temporary = Files.createDirectory(folder.resolve("tmp"));
+    String script =
+        """
+        set -e
+        ulimit -v 1048576
+        truncate -s 2G d.raw
+        for at in 0 3 100 1023 2047; do
+          head -c 700000 /dev/urandom | dd of=d.raw bs=1M seek=$at conv=notrunc status=none
+        done
+        "$0" convert -O qcow2 d.raw d.qcow2
+        "$0" info d.qcow2 >info
+        "$0" check d.qcow2 >check
+        "$0" map --output=json d.qcow2 >map
+        "$0" convert -c -O qcow2 d.raw z.qcow2
+        "$0" convert -c -m 16 -O qcow2 -o compression_type=zstd d.qcow2 zstd.qcow2
+        "$0" check zstd.qcow2 >>check
+        "$0" convert -O raw z.qcow2 z.raw
+        cmp d.raw z.raw
+        "$0" convert -m 16 -O raw zstd.qcow2 z.raw
+        cmp d.raw z.raw
+        "$0" compare d.raw zstd.qcow2 >compare
+        """;
+
+    Result result =
+        run(
+            folder,
+            Map.of("IMAGO_JAVA_OPTS", "-Djava.io.tmpdir=" + temporary, "TMPDIR", temporary + ""),
+            "sh",
+            "-c",
+            script,
+            ROOT.resolve("imago").toString());
+
+    assertThat(result).isEqualTo(new Result(0, "", ""));
+    assertThat(temporary).isEmptyDirectory();
+  }
+
+  @Test
+  void imagoSafeMakesEveryCallSafe() throws Exception {
+    String script =
+        """
+        "$0" create -q -f qcow2 base.qcow2 1M
+        "$0" create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2
+        ln -s "$0" qemu-img
+        for safe in '' 0 no 1 yes; do
+          IMAGO_SAFE=$safe "$0" map --output=json top.qcow2 >/dev/null 2>&1
+          echo "$safe $?"
+        done
+        IMAGO_SAFE=1 ./qemu-img convert top.qcow2 x.raw
+        """;
+
+    Result result = run(folder, Map.of(), "sh", "-c", script, ROOT.resolve("imago").toString());
+
+    assertThat(result.out()).isEqualTo(" 0\n0 0\nno 0\n1 1\nyes 1\n");
+    assertThat(result.err())
+        .isEqualTo(
+            "qemu-img: Could not open 'top.qcow2': refused by --safe: it names the backing file"
+                + " 'base.qcow2'\n");
+  }
+
   @Test
   void aJdkThatIsTooOldOrNoneIsNamedAndNotTaken() throws Exception {
     Path old = Files.createDirectories(folder.resolve("old/bin")).getParent();
