@@ -3,6 +3,7 @@ package dev.imago.qcow2;
 import dev.imago.image.CheckResult;
 import dev.imago.image.Image;
 import dev.imago.image.Progress;
+import dev.imago.image.RepairMode;
 import dev.imago.qcow2.CrashSetup.Kind;
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.testing.ByteOracle;
@@ -24,8 +25,8 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Says whether what a crash left is right: our checker, {@code qemu-img check}, every byte, and a
- * second round of writes after opening it again.
+ * Says whether what a crash left is right: our checker, {@code qemu-img check}, every byte, a
+ * repair by us and one by QEMU, and a second round of writes without any repair.
  */
 final class CrashJudge {
   private static final int SECOND_ROUND = 25;
@@ -64,8 +65,8 @@ final class CrashJudge {
           throw new AssertionError("the dirty bit is set without lazy refcounts");
         }
         new DirtyJudge(setup, folder, askQemu).judge(crash, oracle);
-      } else {
-        check(image, data, "after the crash");
+      } else if (check(image, data, "after the crash") > 0) {
+        repair(image, data, oracle, snapshots);
       }
       if (setup.kind() == Kind.BITMAPS) {
         judgeBitmaps(image, oracle);
@@ -167,20 +168,76 @@ final class CrashJudge {
     }
   }
 
-  private void check(CrashImage image, @Nullable CrashImage data, String when)
+  /**
+   * What a crash may leave either tool's repair puts right, and changes no guest byte of the disk
+   * or of any snapshot. QEMU's is not asked where there are bitmaps, whose clusters it takes for
+   * leaks.
+   */
+  private void repair(
+      CrashImage image, @Nullable CrashImage data, ByteOracle oracle, SnapshotOracle snapshots)
+      throws IOException, InterruptedException {
+    CrashStorage ours = new CrashGroup().storage(CrashRun.IMAGE, image);
+    CheckResult left = Qcow2.repair(ours, RepairMode.ALL, Progress.NONE).left();
+    if (!left.clean()) {
+      throw new AssertionError("after our repair: " + left.findings());
+    }
+    judgeRepaired(ours.content(), data, oracle, snapshots, "after our repair");
+    if (askQemu && setup.kind() != Kind.BITMAPS) {
+      Path path = write(image, data);
+      Qemu.Check theirs =
+          setup.kind() == Kind.ENCRYPTED
+              ? Qemu.repair(path, CrashSetup.PASSPHRASE)
+              : Qemu.repair(path);
+      theirs.clean();
+      judgeRepaired(CrashImage.of(path), data, oracle, snapshots, "after qemu-img's repair");
+    }
+  }
+
+  private void judgeRepaired(
+      CrashImage image,
+      @Nullable CrashImage data,
+      ByteOracle oracle,
+      SnapshotOracle snapshots,
+      String when)
+      throws IOException, InterruptedException {
+    CrashGroup group = new CrashGroup();
+    CrashStorage repaired = group.storage(CrashRun.IMAGE, image);
+    CrashStorage dataAgain = data == null ? null : group.storage(CrashRun.DATA, data);
+    try (Image open = open(repaired, dataAgain)) {
+      oracle.verify(open);
+      snapshots(snapshots, open, repaired);
+    } catch (AssertionError e) {
+      throw new AssertionError(when + ": " + e, e);
+    }
+    if (check(image, data, when) != 0) {
+      throw new AssertionError(when + " something is left");
+    }
+  }
+
+  /** Where QEMU's tools find it. */
+  private Path write(CrashImage image, @Nullable CrashImage data) throws IOException {
+    Path path = folder.resolve("disk.qcow2");
+    image.writeTo(path);
+    if (data != null) {
+      data.writeTo(folder.resolve("disk.data"));
+    }
+    return path;
+  }
+
+  /** Fails the test unless all findings are harmless; returns how many there are. */
+  private long check(CrashImage image, @Nullable CrashImage data, String when)
       throws IOException, InterruptedException {
     CheckResult ours = checkOurs(image);
-    boolean snapshots = setup.kind() == Kind.SNAPSHOTS || setup.kind() == Kind.COMPACT;
+    boolean snapshots =
+        setup.kind() == Kind.SNAPSHOTS
+            || setup.kind() == Kind.COMPACT
+            || setup.kind() == Kind.COMPACT_REFCOUNTS;
     long stale = snapshots ? staleFlags(ours) : 0;
     if (ours.corruptions() != stale || ours.checkErrors() != 0) {
       throw new AssertionError(when + " our check says: " + ours.findings());
     }
     if (askQemu) {
-      Path path = folder.resolve("disk.qcow2");
-      image.writeTo(path);
-      if (data != null) {
-        data.writeTo(folder.resolve("disk.data"));
-      }
+      Path path = write(image, data);
       Qemu.Check theirs =
           setup.kind() == Kind.ENCRYPTED
               ? Qemu.check(path, CrashSetup.PASSPHRASE)
@@ -197,6 +254,7 @@ final class CrashJudge {
       }
       Files.deleteIfExists(path);
     }
+    return ours.leaks() + ours.corruptions();
   }
 
   /**

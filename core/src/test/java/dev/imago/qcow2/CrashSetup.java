@@ -69,6 +69,8 @@ record CrashSetup(
     SNAPSHOTS,
     /** The file is compacted again and again, with snapshots and without. */
     COMPACT,
+    /** The same where a long refcount table and many blocks move. */
+    COMPACT_REFCOUNTS,
     /** Dirty bitmaps made by qemu-img: one notes changes, one does not. */
     BITMAPS,
     /** Guest data is encrypted: nothing unwritten reads as zero. */
@@ -199,6 +201,20 @@ record CrashSetup(
         if (random.nextBoolean()) {
           mix = mix.with(Op.SNAPSHOT, 4).with(Op.APPLY, 2).with(Op.DELETE_SNAPSHOT, 3);
         }
+      }
+      case COMPACT_REFCOUNTS -> {
+        cluster = 512;
+        bits = 64;
+        version = 3;
+        cache = random.nextBoolean() ? 2L * cluster : cache;
+        size = 4 * MIB;
+        maxSize = 4 * MIB;
+        mix =
+            mix.with(Op.FILL, 40)
+                .with(Op.GROW, 8)
+                .with(Op.SHRINK, 12)
+                .with(Op.COMPACT, 10)
+                .with(Op.READ, 1);
       }
       case BITMAPS -> {
         version = 3;
@@ -334,7 +350,7 @@ record CrashSetup(
       return Stamp.bytes(seed + 2, 0, (int) size, 2);
     }
     // A refcount table of one cluster reaches 2 MiB far.
-    return kind == Kind.REFCOUNT_GROWTH
+    return kind == Kind.REFCOUNT_GROWTH || kind == Kind.COMPACT_REFCOUNTS
         ? Stamp.bytes(seed + 2, 0, (int) (MIB * 7 / 4 + seed % 4 * (MIB / 24)), 2)
         : new byte[0];
   }

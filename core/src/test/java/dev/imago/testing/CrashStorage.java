@@ -87,6 +87,11 @@ public final class CrashStorage implements Storage {
     }
   }
 
+  /** The machine that it belongs to. */
+  public CrashGroup group() {
+    return group;
+  }
+
   @Override
   public String name() {
     return name;

@@ -77,6 +77,22 @@ public final class Qemu {
     return "driver=qcow2,file.filename=" + image + ",encrypt.key-secret=key";
   }
 
+  /** Has {@code qemu-img} repair all that it can, and checks what is left. */
+  public static Check repair(Path image) throws IOException, InterruptedException {
+    Tool.run("qemu-img", "check", "-q", "-f", "qcow2", "-r", "all", image).ok();
+    return check(image);
+  }
+
+  /** The same for an image encrypted with LUKS. */
+  public static Check repair(Path image, String passphrase)
+      throws IOException, InterruptedException {
+    String secret = "secret,id=key,data=" + passphrase;
+    List<Object> words = new ArrayList<>(List.of("qemu-img", "check", "-q", "-r", "all"));
+    words.addAll(List.of("--object", secret, "--image-opts", encrypted(image)));
+    Tool.run(words.toArray()).ok();
+    return check(image, passphrase);
+  }
+
   private static Check check(Tool.Outcome outcome) {
     String text = outcome.toString();
     if (outcome.status() != 0 && outcome.status() != 2 && outcome.status() != 3) {
