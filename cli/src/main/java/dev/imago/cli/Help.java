@@ -24,6 +24,7 @@ final class Help {
           "create",
           "info",
           "inspect",
+          "io",
           "map",
           "rebase",
           "resize",
@@ -64,11 +65,26 @@ final class Help {
     String syntax = syntax(text);
     String rest = text.substring(syntax.length() + 1);
     int line = rest.indexOf('\n') + 1;
-    terminal.print("Usage:\n  " + terminal.program() + " " + syntax + "\n\n");
+    // Under the name qemu-io there is only one command, and it is not named.
+    boolean alone = terminal.program().equals("qemu-io");
+    String shown = alone ? syntax.substring(command.length() + 1) : syntax;
+    terminal.print("Usage:\n  " + terminal.program() + " " + shown + "\n\n");
     terminal.print(rest.substring(0, line));
     terminal.print("\nArguments:\n  -h, --help\n     print this help and exit\n");
     terminal.print(rest.substring(line));
     return 0;
+  }
+
+  /** More about a command of {@code io}; empty if its usage says it all. */
+  static String ofIoVerb(String verb) {
+    String all = resource("io-commands");
+    String head = "== " + verb + "\n";
+    int start = all.indexOf(head);
+    if (start < 0) {
+      return "";
+    }
+    int end = all.indexOf("\n== ", start);
+    return "\n" + all.substring(start + head.length(), end < 0 ? all.length() : end + 1) + "\n";
   }
 
   private static String syntax(String text) {

@@ -141,6 +141,13 @@ record ImageInfo(
     return dict;
   }
 
+  /** What only qcow2 images have, indented as {@code info} prints it. */
+  static String detailsForPeople(Qcow2Info q) {
+    StringBuilder text = new StringBuilder();
+    appendHuman(text, details(q), 1);
+    return text.toString();
+  }
+
   /** What only qcow2 images have. */
   private static Dict details(Qcow2Info q) {
     Dict dict = new Dict();

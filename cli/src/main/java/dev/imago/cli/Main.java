@@ -2,7 +2,9 @@ package dev.imago.cli;
 
 import java.io.BufferedOutputStream;
 import java.io.FileDescriptor;
+import java.io.FileInputStream;
 import java.io.FileOutputStream;
+import java.io.InputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
@@ -25,8 +27,9 @@ public final class Main {
 
   /**
    * Runs one command and ends the JVM with its exit code. The system property {@code imago.program}
-   * is the name under which this program was called: {@code imago} or {@code qemu-img}; {@code
-   * imago.columns} is how wide a terminal the standard output is, 0 for none.
+   * is the name under which this program was called: {@code imago}, {@code qemu-img}, or {@code
+   * qemu-io}, which is nothing but the command {@code io}; {@code imago.columns} is how wide a
+   * terminal the standard output is, 0 for none.
    */
   public static void main(String[] args) {
     PrintStream out = stream(FileDescriptor.out);
@@ -34,7 +37,8 @@ public final class Main {
     ownsProcess = true;
     String program = System.getProperty("imago.program", "imago");
     int columns = Integer.getInteger("imago.columns", 0);
-    int code = run(new Terminal(program, out, err, columns, new Secrets()), args);
+    InputStream in = new FileInputStream(FileDescriptor.in);
+    int code = run(new Terminal(program, in, out, err, columns, new Secrets()), args);
     // Nothing is left to be done, and an orderly exit takes its time.
     Runtime.getRuntime().halt(code);
   }
@@ -51,14 +55,21 @@ public final class Main {
     return run("imago", args, out, err);
   }
 
+  /** Runs one command that has nothing to read. */
+  public static int run(String program, String[] args, PrintStream out, PrintStream err) {
+    return run(program, args, InputStream.nullInputStream(), out, err);
+  }
+
   /**
    * Runs one command. Both streams are flushed at its end.
    *
    * @param program the name that messages use for this program
+   * @param in what a command that asks for its input reads
    * @return the exit code
    */
-  public static int run(String program, String[] args, PrintStream out, PrintStream err) {
-    return run(new Terminal(program, out, err), args);
+  public static int run(
+      String program, String[] args, InputStream in, PrintStream out, PrintStream err) {
+    return run(new Terminal(program, in, out, err, 0, new Secrets()), args);
   }
 
   private static int run(Terminal terminal, String[] args) {
@@ -90,6 +101,9 @@ public final class Main {
   }
 
   private static int dispatch(Terminal terminal, String[] args) throws Exception {
+    if (terminal.program().equals("qemu-io")) {
+      return IoCommand.run(terminal, args);
+    }
     GetOpt options =
         new GetOpt(args, 0, false, Option.flag('h', "help"), Option.flag('V', "version"));
     String option = options.next();
@@ -114,6 +128,7 @@ public final class Main {
       case "create" -> CreateCommand.run(terminal, rest);
       case "info" -> printed(terminal, InfoCommand.run(terminal, rest));
       case "inspect" -> printed(terminal, InspectCommand.run(terminal, rest));
+      case "io" -> IoCommand.run(terminal, rest);
       case "map" -> printed(terminal, MapCommand.run(terminal, rest));
       case "rebase" -> RebaseCommand.run(terminal, rest);
       case "resize" -> ResizeCommand.run(terminal, rest);
@@ -135,7 +150,7 @@ public final class Main {
    */
   static String version(Terminal terminal) {
     String ours =
-        terminal.program().equals("qemu-img") ? QEMU_LEVEL + " (imago " + VERSION + ")" : VERSION;
+        terminal.program().startsWith("qemu-") ? QEMU_LEVEL + " (imago " + VERSION + ")" : VERSION;
     return terminal.program()
         + " version "
         + ours

@@ -175,7 +175,8 @@ record Size(Kind kind, long bytes) {
     };
   }
 
-  private static void warnOfHex(Terminal terminal, Size size, String text) {
+  /** Warns where QEMU does. */
+  static void warnOfHex(Terminal terminal, Size size, String text) {
     if (size.kind == Kind.OK_HEX_WITH_UNIT) {
       terminal.warning("Using a multiplier suffix on hex numbers is deprecated: " + text);
     }

@@ -40,7 +40,12 @@ record Source(FileName name, @Nullable String format, List<@Nullable String> key
     }
   }
 
-  private static Source parse(String operand) throws Failure {
+  /**
+   * A list of options.
+   *
+   * @throws Failure in QEMU's words, without {@code Could not open}
+   */
+  static Source parse(String operand) throws Failure {
     if (operand.indexOf('=') < 0) {
       throw new Failure("Cannot find device='" + operand + "' nor node-name='" + operand + "'");
     }

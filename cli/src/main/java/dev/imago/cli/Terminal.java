@@ -1,5 +1,6 @@
 package dev.imago.cli;
 
+import java.io.InputStream;
 import java.io.PrintStream;
 
 /**
@@ -7,19 +8,26 @@ import java.io.PrintStream;
  * everything else to {@code err}.
  *
  * @param program the name under which we were called; it stands before every message
+ * @param in what a command that asks for its input reads
  * @param columns of the terminal that {@code out} is; 0 if it is none
  * @param secrets what the command line brought of them; wiped at its end
  */
-record Terminal(String program, PrintStream out, PrintStream err, int columns, Secrets secrets) {
+record Terminal(
+    String program,
+    InputStream in,
+    PrintStream out,
+    PrintStream err,
+    int columns,
+    Secrets secrets) {
 
-  /** Without a terminal and without secrets. */
+  /** Without a terminal, input and secrets. */
   Terminal(String program, PrintStream out, PrintStream err) {
-    this(program, out, err, 0, new Secrets());
+    this(program, InputStream.nullInputStream(), out, err, 0, new Secrets());
   }
 
-  /** Whether we may say more than qemu-img does, because we were not called by its name. */
+  /** Whether we may say more than QEMU's programs do, because we were not called by such a name. */
   boolean isImago() {
-    return !program.equals("qemu-img");
+    return !program.startsWith("qemu-");
   }
 
   /** Prints a result as it is. */

@@ -39,6 +39,24 @@ class LauncherTest {
   }
 
   @Test
+  void calledQemuIoItIsNothingButTheCommandIo() throws Exception {
+    Files.createSymbolicLink(folder.resolve("qemu-io"), ROOT.resolve("imago"));
+    Path disk = folder.resolve("disk.raw");
+    run(folder, Map.of(), ROOT.resolve("imago").toString(), "create", "-q", disk.toString(), "1M");
+
+    Result asked = run(folder, Map.of(), "sh", "-c", "echo length | ./qemu-io -r disk.raw");
+    Result failed = run(folder, Map.of(), "./qemu-io", "-f", "qcow2", "disk.raw");
+    Result killed = run(folder, Map.of(), "./qemu-io", "-c", "sigraise 15", "-c", "length");
+
+    assertThat(asked).isEqualTo(new Result(0, "qemu-io> 1 MiB\nqemu-io> ", ""));
+    assertThat(failed)
+        .isEqualTo(
+            new Result(
+                1, "", "qemu-io: can't open device disk.raw: Image is not in qcow2 format\n"));
+    assertThat(killed).isEqualTo(new Result(143, "", ""));
+  }
+
+  @Test
   void exitCodeAndMessageAreTheCommandsOwn() throws Exception {
     Result result = run(folder, Map.of(), ROOT.resolve("imago").toString(), "no-such-command");
 

@@ -2,6 +2,7 @@ package dev.imago.interop.cli;
 
 import dev.imago.cli.Main;
 import dev.imago.testing.Tool;
+import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
@@ -20,10 +21,24 @@ record Answer(int exit, String out, String err) {
     return new Answer(exit, told, err);
   }
 
+  /** The same without what says how long something took. */
+  Answer withoutTimes() {
+    return new Answer(
+        exit,
+        out.replaceAll("(?m)(, 1 ops; ).*ops/sec\\)$", "$1")
+            .replaceAll("(?m)^(\\d+,1,)[0-9:.]+,[0-9.]+,[0-9.]+$", "$1"),
+        err);
+  }
+
   /** Asks the installed qemu-img. */
   static Answer ofQemu(String... args) throws Exception {
+    return ofProgram("qemu-img", args);
+  }
+
+  /** Asks an installed program. */
+  static Answer ofProgram(String program, String... args) throws Exception {
     Object[] command = new Object[args.length + 1];
-    command[0] = "qemu-img";
+    command[0] = program;
     System.arraycopy(args, 0, command, 1, args.length);
     Tool.Outcome outcome = Tool.run(command);
     return new Answer(outcome.status(), outcome.out(), outcome.err());
@@ -31,12 +46,23 @@ record Answer(int exit, String out, String err) {
 
   /** Asks our command line, called by QEMU's name, in this JVM. */
   static Answer ofOurs(String... args) {
+    return ofProgramOfOurs("qemu-img", "", args);
+  }
+
+  /**
+   * Asks our command line.
+   *
+   * @param program the name that it is called by
+   * @param in what it finds on standard input
+   */
+  static Answer ofProgramOfOurs(String program, String in, String... args) {
     var out = new ByteArrayOutputStream();
     var err = new ByteArrayOutputStream();
     int exit =
         Main.run(
-            "qemu-img",
+            program,
             args,
+            new ByteArrayInputStream(in.getBytes(StandardCharsets.UTF_8)),
             new PrintStream(out, false, StandardCharsets.UTF_8),
             new PrintStream(err, false, StandardCharsets.UTF_8));
     return new Answer(

@@ -1,0 +1,33 @@
+package dev.imago.cli;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/** The requests that {@code aio_read} and {@code aio_write} have begun, each on its own thread. */
+final class IoRequests {
+  private final List<Thread> running = new ArrayList<>();
+
+  /** Begins one. */
+  void start(Runnable request) {
+    running.removeIf(thread -> !thread.isAlive());
+    running.add(Thread.ofPlatform().daemon().start(request));
+  }
+
+  /** Waits until all have ended. */
+  void await() {
+    boolean interrupted = false;
+    for (Thread thread : running) {
+      while (thread.isAlive()) {
+        try {
+          thread.join();
+        } catch (InterruptedException e) {
+          interrupted = true;
+        }
+      }
+    }
+    running.clear();
+    if (interrupted) {
+      Thread.currentThread().interrupt();
+    }
+  }
+}

@@ -1,0 +1,84 @@
+package dev.imago.interop.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.imago.testing.Tool;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/**
+ * Gives the same command lines to qemu-io 7.2 and to ours: output but for times, messages and exit
+ * code must be the same, and so must the images be afterwards.
+ */
+class IoContractTest {
+  @BeforeAll
+  static void build() throws Exception {
+    Lab.build();
+  }
+
+  static Stream<String> lines() {
+    return CommandLines.of("io");
+  }
+
+  @ParameterizedTest(name = "{0}")
+  @MethodSource("lines")
+  void bothSayAndDoTheSame(String line) throws Exception {
+    String[] words = CommandLines.words(line, Lab.WORK);
+    Lab.fill();
+    Answer qemu = Answer.ofProgram("qemu-io", words);
+    Lab.delete(Lab.QEMU);
+    Files.move(Lab.WORK, Lab.QEMU);
+    Lab.fill();
+    Answer ours = Answer.ofProgramOfOurs("qemu-io", "", words);
+
+    assertThat(ours.withoutTimes()).isEqualTo(qemu.withoutTimes());
+    List<String> names = Images.names(Lab.QEMU);
+    assertThat(Images.names(Lab.WORK)).isEqualTo(names);
+    for (String name : names) {
+      Images.assertSame(Path.of(name));
+    }
+  }
+
+  /** Prompts are printed to whoever reads them, and a line that fails ends nothing. */
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "length\nread 0 5\n\nfoo\nlength",
+        "read 0 5M\nlength\n",
+        "length\nquit\nlength\n",
+        "q",
+        "",
+        "write -P 9 0 64k\naio_read -P 9 0 64k\naio_flush\nclose\nlength\n",
+        "close\nopen\nlength\nread 0 512\n",
+      })
+  void commandsComeFromStandardInput(String in) throws Exception {
+    Lab.fill();
+    Path script = Files.writeString(Lab.WORK.resolve("script"), in);
+    Path image = Lab.WORK.resolve("empty.q");
+    Tool.Outcome qemu = Tool.run("sh", "-c", "exec qemu-io -f qcow2 " + image + " <" + script);
+    Lab.fill();
+    Answer ours = Answer.ofProgramOfOurs("qemu-io", in, "-f", "qcow2", image.toString());
+
+    assertThat(ours.withoutTimes())
+        .isEqualTo(new Answer(qemu.status(), qemu.out(), qemu.err()).withoutTimes());
+  }
+
+  @Test
+  void theProgramsNameStandsInThePromptAndInMessages() throws Exception {
+    Lab.fill();
+    Answer ours =
+        Answer.ofProgramOfOurs(
+            "imago", "truncate 5\n", "io", Lab.WORK.resolve("empty.q").toString());
+
+    assertThat(ours)
+        .isEqualTo(
+            new Answer(1, "imago> imago> ", "imago: The new size must be a multiple of 512\n"));
+  }
+}
