@@ -88,7 +88,7 @@ public final class Commit {
     return copy;
   }
 
-  /** Copies no more than this many bytes in a second; 0 for as many as possible. */
+  /** Copies no more than this many bytes of data in a second; 0 for as many as possible. */
   public Commit rate(long bytesPerSecond) {
     if (bytesPerSecond < 0) {
       throw new IllegalArgumentException("rate " + bytesPerSecond);
@@ -177,7 +177,8 @@ public final class Commit {
       target.resize(top.size(), Preallocation.OFF, false);
     }
     int chunk = Math.max(CHUNK, target.clusterSize());
-    var plan = new CopyPlan(List.of(top), layers, false, false, chunk, progress, null);
+    var plan =
+        new CopyPlan(List.of(top), 0, top.size(), layers, false, false, chunk, progress, null);
     var writer = new CopyWriter(target, false, 0, false, false, null);
     var pace = new Pace(bytesPerSecond);
     plan.finished(0);
@@ -191,7 +192,7 @@ public final class Commit {
       List<CopyPlan.Piece> batch = new ArrayList<>();
       while (!workers.stopped() && plan.draw(batch) >= 0) {
         long bytes = batch.stream().mapToLong(CopyPlan.Piece::length).sum();
-        pace.await(bytes);
+        pace.await(CopyPlan.Piece.data(batch));
         try (CopyWriter.Job job = writer.job(lease.buffer())) {
           job.prepare(batch);
           job.place();

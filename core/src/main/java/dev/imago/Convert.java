@@ -37,6 +37,9 @@ public final class Convert {
   private int compressionLevel = -1;
   private boolean compatWindow;
   private boolean deterministic;
+  private long from;
+  private long length = -1;
+  private long bytesPerSecond;
   private Bitmaps bitmaps = Bitmaps.NONE;
   private SyncMode sync = SyncMode.FULL;
   private References references = References.deny();
@@ -73,11 +76,41 @@ public final class Convert {
     copy.compressionLevel = compressionLevel;
     copy.compatWindow = compatWindow;
     copy.deterministic = deterministic;
+    copy.from = from;
+    copy.length = length;
+    copy.bytesPerSecond = bytesPerSecond;
     copy.bitmaps = bitmaps;
     copy.sync = sync;
     copy.references = references;
     copy.progress = progress;
     copy.salvage = salvage;
+    return copy;
+  }
+
+  /**
+   * Copies only a part of the source, of which there must be one, to the target's beginning.
+   *
+   * @param guestOffset in bytes, of any alignment
+   * @param length in bytes; the target is longer if it is not a multiple of 512, and zero there
+   */
+  public Convert range(long guestOffset, long length) {
+    if (sources.size() != 1) {
+      throw new IllegalArgumentException("a part of %d sources".formatted(sources.size()));
+    }
+    Objects.checkFromIndexSize(guestOffset, length, sources.getFirst().size());
+    Convert copy = copy();
+    copy.from = guestOffset;
+    copy.length = length;
+    return copy;
+  }
+
+  /** Copies no more than this many bytes of data in a second; 0 for as many as possible. */
+  public Convert rate(long bytesPerSecond) {
+    if (bytesPerSecond < 0) {
+      throw new IllegalArgumentException("rate " + bytesPerSecond);
+    }
+    Convert copy = copy();
+    copy.bytesPerSecond = bytesPerSecond;
     return copy;
   }
 
@@ -218,7 +251,7 @@ public final class Convert {
    * @throws ConvertException if a source could not be read or the target not written
    */
   public void to(Path target, CreateOptions options) throws IOException {
-    long total = sources.stream().mapToLong(Image::size).reduce(0, Math::addExact);
+    long total = total();
     if (options.size() > 0 && options.size() < total) {
       throw new IllegalArgumentException(
           "%s would have %d bytes, the sources have %d".formatted(target, options.size(), total));
@@ -260,12 +293,19 @@ public final class Convert {
     copyBitmaps(wanted, target);
   }
 
+  private long total() {
+    return length < 0 ? CopyPlan.total(sources) : length;
+  }
+
   private List<BitmapInfo> bitmapsToCopy() throws IOException {
     if (bitmaps == Bitmaps.NONE) {
       return List.of();
     }
     if (sources.size() != 1) {
       throw new IllegalArgumentException("Copying bitmaps only possible with single source");
+    }
+    if (length >= 0) {
+      throw new IllegalArgumentException("the bitmaps of a part of an image");
     }
     List<BitmapInfo> wanted = new ArrayList<>();
     for (BitmapInfo each : Qcow2.bitmaps(sources.getFirst()).list()) {
@@ -344,6 +384,9 @@ public final class Convert {
       throw new IllegalArgumentException(target.name() + " is both source and target");
     }
     if (compressed) {
+      if (total() % 512 != 0) {
+        throw new IllegalArgumentException("%d bytes to compress".formatted(total()));
+      }
       target.compress(ByteBuffer.allocate(0), 0).close();
     }
     int chunk = Math.max(CHUNK, Math.max(target.clusterSize(), Integer.highestOneBit(sparseSize)));
@@ -351,6 +394,8 @@ public final class Convert {
     var plan =
         new CopyPlan(
             sources,
+            from,
+            total(),
             keepBacking ? 1 : 0,
             zero && !allocateAll,
             allocateAll,
@@ -364,8 +409,10 @@ public final class Convert {
     }
     var writer = new CopyWriter(target, zero, sparseSize, compressed, inOrder, salvage);
     var turns = new Turns(inOrder);
+    var pace = new Pace(bytesPerSecond);
     plan.finished(0);
-    Workers.run("imago-convert", threads(), workers -> work(workers, plan, writer, turns, chunk));
+    Workers.run(
+        "imago-convert", threads(), workers -> work(workers, plan, writer, turns, pace, chunk));
   }
 
   private int threads() {
@@ -374,7 +421,7 @@ public final class Convert {
   }
 
   private static void work(
-      Workers workers, CopyPlan plan, CopyWriter writer, Turns turns, int chunk)
+      Workers workers, CopyPlan plan, CopyWriter writer, Turns turns, Pace pace, int chunk)
       throws IOException {
     try (Buffers.Lease lease = Buffers.take(chunk)) {
       List<CopyPlan.Piece> batch = new ArrayList<>();
@@ -383,6 +430,7 @@ public final class Convert {
         if (number < 0) {
           break;
         }
+        pace.await(CopyPlan.Piece.data(batch));
         try (CopyWriter.Job job = writer.job(lease.buffer())) {
           job.prepare(batch);
           if (!turns.take(number, job::place)) {

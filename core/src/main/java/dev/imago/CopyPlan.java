@@ -26,6 +26,7 @@ final class CopyPlan {
   private final int chunk;
   private final Progress progress;
   private final @Nullable Salvage salvage;
+  private final long from;
   private final long total;
 
   private int source;
@@ -52,6 +53,11 @@ final class CopyPlan {
    * @param targetOffset guest offset in the target
    */
   record Piece(Kind kind, Image source, long sourceOffset, long targetOffset, long length) {
+    /** Bytes that are read and written; zeroes are not. */
+    static long data(List<Piece> batch) {
+      return batch.stream().filter(piece -> piece.kind == Kind.DATA).mapToLong(Piece::length).sum();
+    }
+
     Piece head(long bytes) {
       return new Piece(kind, source, sourceOffset, targetOffset, bytes);
     }
@@ -71,6 +77,8 @@ final class CopyPlan {
   /**
    * Lays out the work.
    *
+   * @param from where in the only source the copy begins; 0 if there are more
+   * @param total bytes to be copied: all that the sources have unless there is only one
    * @param layers how many layers of each source are copied; what they leave to the next one is
    *     {@link Kind#BACKING}. 0 for all of them
    * @param skipZeroes whether zeroes need no work
@@ -81,6 +89,8 @@ final class CopyPlan {
    */
   CopyPlan(
       List<Image> sources,
+      long from,
+      long total,
       int layers,
       boolean skipZeroes,
       boolean zeroesAsData,
@@ -94,10 +104,16 @@ final class CopyPlan {
     this.chunk = chunk;
     this.progress = progress;
     this.salvage = salvage;
-    this.total = sources.stream().mapToLong(Image::size).reduce(0, Math::addExact);
+    this.from = from;
+    this.total = total;
   }
 
-  /** Bytes of all sources. */
+  /** Bytes that guests see in all of these images, one behind the other. */
+  static long total(List<Image> sources) {
+    return sources.stream().mapToLong(Image::size).reduce(0, Math::addExact);
+  }
+
+  /** Bytes to be copied. */
   long total() {
     return total;
   }
@@ -166,29 +182,29 @@ final class CopyPlan {
   private @Nullable Piece peek() throws ConvertException {
     while (current == null && source < sources.size()) {
       Image image = sources.get(source);
-      long at = next - sourceStart;
-      if (at == image.size()) {
+      long at = from + next - sourceStart;
+      long end = Math.min(image.size(), from + total - sourceStart);
+      if (at == end) {
         sourceStart = next;
         source++;
         continue;
       }
       try {
-        current = look(image, at, image.size() - at);
+        current = look(image, at, end - at);
       } catch (IOException e) {
         if (salvage == null) {
           throw new ConvertException(false, next, e);
         }
-        current = unknown(image, at, e, salvage);
+        current = unknown(image, at, end, e, salvage);
       }
     }
     return current;
   }
 
   /** What follows, up to the end of the cluster, is a hole that nobody knows anything of. */
-  private Piece unknown(Image image, long at, IOException why, Salvage lost) {
+  private Piece unknown(Image image, long at, long end, IOException why, Salvage lost) {
     int unit = Math.max(512, image.clusterSize());
-    long end = (at / unit + 1) * unit;
-    long length = Math.min(end, image.size()) - at;
+    long length = Math.min((at / unit + 1) * unit, end) - at;
     lost.lost(next, length, why);
     return new Piece(Kind.ZERO, image, at, next, length);
   }

@@ -16,6 +16,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.SplittableRandom;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -301,6 +302,39 @@ class ConvertTest {
       throws IOException {
     try (Image source = Images.open(from, OpenOptions.of(References.sameFolder()).format(format))) {
       with.options(Convert.from(source)).to(to, options);
+    }
+  }
+
+  /** Ranges of any alignment, into new images and old ones, with and without zeroes as data. */
+  @Test
+  void aPartOfADiskIsCopiedToTheBeginning() throws Exception {
+    byte[] bytes = Disks.random(11, SIZE);
+    Path raw = Disks.raw(folder.resolve("a.raw"), bytes);
+    Path copy = folder.resolve("b.qcow2");
+    var random = new SplittableRandom(11);
+    for (int run = 0; run < 12; run++) {
+      int from = random.nextInt(SIZE);
+      int length = run == 0 ? 0 : random.nextInt(SIZE - from);
+      int sparse = random.nextBoolean() ? 0 : 4096;
+      long end = (length + 511L) / 512 * 512;
+      try (Image source = Images.open(raw, OpenOptions.of(References.deny()).format("raw"))) {
+        Convert convert = Convert.from(source).range(from, length).sparseSize(sparse);
+        convert.to(copy, CreateOptions.of("qcow2", 0));
+      }
+      byte[] expected = Arrays.copyOf(Arrays.copyOfRange(bytes, from, from + length), (int) end);
+      assertThat(Disks.read(copy)).as("%d + %d", from, length).isEqualTo(expected);
+    }
+    Qemu.check(copy).clean();
+  }
+
+  @Test
+  void aPartIsOneOfOneSource() throws Exception {
+    Path raw = Disks.raw(folder.resolve("a.raw"), new byte[1024]);
+    try (Image source = Images.open(raw, OpenOptions.of(References.deny()).format("raw"))) {
+      assertThatThrownBy(() -> Convert.from(source, source).range(0, 512))
+          .isInstanceOf(IllegalArgumentException.class);
+      assertThatThrownBy(() -> Convert.from(source).range(512, 513))
+          .isInstanceOf(IndexOutOfBoundsException.class);
     }
   }
 }

@@ -66,6 +66,7 @@ final class ConvertCommand {
   private @Nullable String snapshot;
   private int sparse = 4096;
   private int parallelism;
+  private long rate;
   private boolean sparseAsked;
   private boolean offload;
   private boolean compressed;
@@ -136,6 +137,7 @@ final class ConvertCommand {
         SnapshotCommand.requireValid(value);
         snapshot = value;
       }
+      case "r" -> rate = Size.require(terminal, "rate limit", value, 0, Long.MAX_VALUE);
       case "bitmaps" -> bitmaps = true;
       case "skip-broken-bitmaps" -> skipBroken = true;
       case "progress" -> style = ProgressOutput.style(value);
@@ -334,6 +336,7 @@ final class ConvertCommand {
             .compressionLevel(compressionLevel)
             .compatWindow(compatWindow)
             .deterministic(deterministic)
+            .rate(rate)
             .references(
                 Safety.referencesTo(
                     backing == null ? null : Images.resolveName(target.path(), backing)))

@@ -19,6 +19,9 @@ final class CreateParameters {
       " raw qcow2 qcow qed vmdk vdi vhdx vpc parallels luks dmg bochs cloop file host_device nbd"
           + " http https ftp ftps ssh iscsi rbd nfs gluster ";
 
+  /** What fits into the field of the kernel's call. */
+  private static final long MAX_HINT = 0xffff_ffffL;
+
   private final Terminal terminal;
   private final String format;
   private final FormatOption[] options;
@@ -43,7 +46,6 @@ final class CreateParameters {
   void set(String name, String value) throws Failure {
     int i = index(name);
     if (i < 0) {
-      refuseWhatOnlyQemuKnows(name);
       throw new Failure("Invalid parameter '" + name + "'");
     }
     values[i] = normal(options[i], value);
@@ -100,12 +102,6 @@ final class CreateParameters {
       }
     }
     return -1;
-  }
-
-  private void refuseWhatOnlyQemuKnows(String name) throws Failure {
-    if (name.equals("nocow") || name.equals("extent_size_hint")) {
-      throw new Failure("Parameter '" + name + "' is not supported here");
-    }
   }
 
   private String normal(FormatOption option, String value) throws Failure {
@@ -193,6 +189,9 @@ final class CreateParameters {
    */
   CreateOptions toLibrary(Path image) throws Failure {
     CreateOptions made = CreateOptions.of(format, longValue("size"));
+    if (longValue("extent_size_hint") > MAX_HINT) {
+      throw new Failure("Extent size hint is too large");
+    }
     made = made.preallocation(preallocation());
     if (!format.equals("qcow2")) {
       return made;
@@ -206,14 +205,7 @@ final class CreateParameters {
     if (version < 3 && lazy) {
       throw tooOld("Lazy refcounts only supported with");
     }
-    long clusterSize = longValue("cluster_size");
-    if (clusterSize < 512 || clusterSize > 2 << 20 || Long.bitCount(clusterSize) != 1) {
-      throw new Failure("Cluster size must be a power of two between 512 and 2048k");
-    }
-    if (extendedL2 && clusterSize < 16384) {
-      throw new Failure(
-          "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes");
-    }
+    int clusterSize = clusterSize(extendedL2);
     String backing = get("backing_file");
     if (backing != null && made.preallocation() != Preallocation.OFF && !extendedL2) {
       throw new Failure(
@@ -230,7 +222,7 @@ final class CreateParameters {
         made.version(version)
             .lazyRefcounts(lazy)
             .extendedL2(extendedL2)
-            .clusterSize((int) clusterSize)
+            .clusterSize(clusterSize)
             .refcountBits(refcountBits(version))
             .compressionType(compressionType(version));
     if (backing != null && backingFormat != null) {
@@ -240,6 +232,59 @@ final class CreateParameters {
       made = made.luks(new EncryptionParameters(this, terminal.secrets()).toLibrary());
     }
     return withDataFile(made, image, version, backing != null);
+  }
+
+  /**
+   * The library's form of what {@code measure} looks at, checked in its order and with its words.
+   *
+   * @param size of the disk
+   */
+  CreateOptions toMeasured(long size) throws Failure {
+    CreateOptions measured = CreateOptions.of(format, size);
+    if (!format.equals("qcow2")) {
+      return measured;
+    }
+    boolean extendedL2 = isOn("extended_l2");
+    measured = measured.clusterSize(clusterSize(extendedL2)).extendedL2(extendedL2);
+    String compat = get("compat");
+    if (compat != null && !compat.equals("0.10") && !compat.equals("1.1")) {
+      throw new Failure("Invalid compatibility level: '" + compat + "'");
+    }
+    int version = version();
+    long bits = longValue("refcount_bits");
+    if (bits < 1 || bits > 64 || Long.bitCount(bits) != 1) {
+      throw new Failure("Refcount width must be a power of two and may not exceed 64 bits");
+    }
+    if (version < 3 && bits != 16) {
+      throw new Failure(
+          "Different refcount widths than 16 bits require compatibility level 1.1 or above"
+              + " (use compat=1.1 or greater)");
+    }
+    try {
+      measured = measured.preallocation(preallocation());
+    } catch (Failure e) {
+      throw new Failure("invalid parameter value: " + get("preallocation"), 1, e);
+    }
+    if ("luks".equals(get("encrypt.format"))) {
+      measured = measured.luks(new EncryptionParameters(this, terminal.secrets()).toLibrary());
+    }
+    String backing = get("backing_file");
+    if (backing != null) {
+      measured = measured.backing(backing, "raw");
+    }
+    return measured.version(version).refcountBits((int) bits);
+  }
+
+  private int clusterSize(boolean extendedL2) throws Failure {
+    long clusterSize = longValue("cluster_size");
+    if (clusterSize < 512 || clusterSize > 2 << 20 || Long.bitCount(clusterSize) != 1) {
+      throw new Failure("Cluster size must be a power of two between 512 and 2048k");
+    }
+    if (extendedL2 && clusterSize < 16384) {
+      throw new Failure(
+          "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes");
+    }
+    return (int) clusterSize;
   }
 
   /** Whether qemu-img knows a format of that name, this program perhaps not. */

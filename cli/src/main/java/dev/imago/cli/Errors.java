@@ -69,7 +69,7 @@ final class Errors {
   }
 
   /** Why a long operation failed; of several images it is not clear which, so it is named. */
-  private static String cause(IOException e) {
+  static String cause(IOException e) {
     return switch (e.getCause()) {
       case ImageException image -> image.image() + ": " + text(image);
       case IOException cause -> text(cause);

@@ -1,6 +1,7 @@
 package dev.imago.cli;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -77,18 +78,35 @@ record FormatOption(String name, Type type, String help, @Nullable String initia
     new FormatOption("size", Type.SIZE, "Virtual disk size", null)
   };
 
-  /** What files add to formats that do not know it themselves. */
+  /**
+   * What files add to formats that do not know it themselves. The last two are accepted, and do
+   * nothing.
+   */
   private static final FormatOption[] FILE = {
     new FormatOption(
         "preallocation",
         Type.STRING,
         "Preallocation mode (allowed values: off, falloc, full)",
-        null)
+        null),
+    new FormatOption("nocow", Type.BOOL, "Turn off copy-on-write (valid only on btrfs)", null),
+    new FormatOption(
+        "extent_size_hint", Type.SIZE, "Extent size hint for the image file, 0 to disable", null)
   };
 
   /** The options of a known format in a file. */
   static FormatOption[] of(String format) {
-    return format.equals("qcow2") ? QCOW2 : new FormatOption[] {RAW[0], FILE[0]};
+    FormatOption[] own = own(format);
+    List<FormatOption> all = new ArrayList<>(List.of(own));
+    for (FormatOption option : FILE) {
+      if (Arrays.stream(own).noneMatch(each -> each.name.equals(option.name))) {
+        all.add(option);
+      }
+    }
+    return all.toArray(new FormatOption[0]);
+  }
+
+  private static FormatOption[] own(String format) {
+    return format.equals("qcow2") ? QCOW2 : RAW;
   }
 
   /**
@@ -97,8 +115,7 @@ record FormatOption(String name, Type type, String help, @Nullable String initia
    * @param file whether it is known that the image will be in a file
    */
   static String describe(String format, boolean file) {
-    boolean formatsOwn = !file && format.equals("raw");
-    List<FormatOption> sorted = new ArrayList<>(List.of(formatsOwn ? RAW : of(format)));
+    List<FormatOption> sorted = new ArrayList<>(List.of(file ? of(format) : own(format)));
     sorted.sort(Comparator.comparing(FormatOption::name));
     StringBuilder text = new StringBuilder("Supported ");
     text.append(file ? "" : format + " ").append("options:\n");

@@ -22,10 +22,12 @@ final class Help {
           "compare",
           "convert",
           "create",
+          "dd",
           "info",
           "inspect",
           "io",
           "map",
+          "measure",
           "rebase",
           "resize",
           "snapshot");

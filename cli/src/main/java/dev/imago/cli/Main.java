@@ -126,10 +126,12 @@ public final class Main {
       case "compare" -> printed(terminal, CompareCommand.run(terminal, rest));
       case "convert" -> ConvertCommand.run(terminal, rest);
       case "create" -> CreateCommand.run(terminal, rest);
+      case "dd" -> DdCommand.run(terminal, rest);
       case "info" -> printed(terminal, InfoCommand.run(terminal, rest));
       case "inspect" -> printed(terminal, InspectCommand.run(terminal, rest));
       case "io" -> IoCommand.run(terminal, rest);
       case "map" -> printed(terminal, MapCommand.run(terminal, rest));
+      case "measure" -> printed(terminal, MeasureCommand.run(terminal, rest));
       case "rebase" -> RebaseCommand.run(terminal, rest);
       case "resize" -> ResizeCommand.run(terminal, rest);
       case "snapshot" -> SnapshotCommand.run(terminal, rest);

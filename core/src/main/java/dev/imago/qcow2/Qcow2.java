@@ -87,6 +87,21 @@ public final class Qcow2 {
   }
 
   /**
+   * The length of the file of an image of which every cluster is allocated, in bytes; with a data
+   * file, of both together.
+   *
+   * @throws IllegalArgumentException if there can be no image of that size
+   */
+  public static long spaceNeeded(Qcow2CreateOptions options) {
+    return SpaceNeeded.image(options);
+  }
+
+  /** How many bytes a new image needs for copies of these bitmaps, of a disk of its size. */
+  public static long spaceNeeded(Qcow2CreateOptions options, List<BitmapInfo> bitmaps) {
+    return SpaceNeeded.bitmaps(options, bitmaps);
+  }
+
+  /**
    * Adds a passphrase to an image that is encrypted with LUKS. A crash leaves the slot unused or
    * whole.
    *

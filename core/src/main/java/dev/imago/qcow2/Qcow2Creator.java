@@ -36,7 +36,7 @@ final class Qcow2Creator {
 
   private static final int SECTOR = 512;
   private static final int CHUNK = 1 << 20;
-  private static final String TOO_LARGE =
+  static final String TOO_LARGE =
       "The image size is too large for file format 'qcow2' (try using a larger cluster size)";
   private static final String V3_ONLY =
       " only supported with compatibility level 1.1 and above (use version=v3 or greater)";
@@ -93,6 +93,9 @@ final class Qcow2Creator {
     long[] refcounts = refcountClusters(fixed, g);
     tableClusters = refcounts[0];
     blocks = refcounts[1];
+    if (blocks > Geometry.MAX_REFTABLE_ENTRIES) {
+      throw new IllegalArgumentException(TOO_LARGE);
+    }
     luksStart = 1 + tableClusters + blocks;
     l1Start = luksStart + luksClusters;
     l2Start = l1Start + l1Clusters;
@@ -107,15 +110,12 @@ final class Qcow2Creator {
    * Clusters of the refcount table and of all refcount blocks that count {@code fixed} clusters and
    * themselves.
    */
-  private static long[] refcountClusters(long fixed, Geometry g) {
+  static long[] refcountClusters(long fixed, Geometry g) {
     long table = 1;
     long blocks = 1;
     while (true) {
       long total = fixed + table + blocks;
       long needed = (total + g.refcountsPerBlock() - 1) / g.refcountsPerBlock();
-      if (needed > Geometry.MAX_REFTABLE_ENTRIES) {
-        throw new IllegalArgumentException(TOO_LARGE);
-      }
       long neededTable = g.clusters(needed * Geometry.ENTRY_BYTES);
       if (needed <= blocks && neededTable <= table) {
         return new long[] {table, blocks};

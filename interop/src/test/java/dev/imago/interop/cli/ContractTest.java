@@ -27,7 +27,7 @@ class ContractTest {
   }
 
   static Stream<String> looking() {
-    return lines("general", "info", "map", "check", "compare");
+    return lines("general", "info", "map", "check", "compare", "measure");
   }
 
   static Stream<String> changing() {
