@@ -64,7 +64,7 @@ final class Pace {
     // Differences alone mean anything, and may be taken across an overflow.
     long start = free - now > 0 ? free : now;
     double nanos = (double) bytes / bytesPerSecond * TimeUnit.SECONDS.toNanos(1);
-    free = start + (long) Math.min(nanos, Long.MAX_VALUE / 4);
+    free = start + (long) Math.min(nanos, 1e18);
     return start;
   }
 }

@@ -6,6 +6,7 @@ import dev.imago.Images;
 import dev.imago.storage.StorageLockedException;
 import java.io.IOException;
 import java.nio.file.FileSystemException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 
@@ -189,9 +190,7 @@ final class CreateParameters {
    */
   CreateOptions toLibrary(Path image) throws Failure {
     CreateOptions made = CreateOptions.of(format, longValue("size"));
-    if (longValue("extent_size_hint") > MAX_HINT) {
-      throw new Failure("Extent size hint is too large");
-    }
+    requireNoAttribute(image);
     made = made.preallocation(preallocation());
     if (!format.equals("qcow2")) {
       return made;
@@ -273,6 +272,41 @@ final class CreateParameters {
       measured = measured.backing(backing, "raw");
     }
     return measured.version(version).refcountBits((int) bits);
+  }
+
+  /**
+   * Refuses what would be left undone. Elsewhere than on these file systems it is without effect,
+   * and qemu-img ignores it too.
+   */
+  private void requireNoAttribute(Path image) throws Failure {
+    if (longValue("extent_size_hint") > MAX_HINT) {
+      throw new Failure("Extent size hint is too large");
+    }
+    if (!isOn("nocow") && longValue("extent_size_hint") == 0) {
+      return;
+    }
+    String type;
+    try {
+      Path folder = image.toAbsolutePath().getParent();
+      type = Files.getFileStore(folder == null ? image : folder).type();
+    } catch (IOException e) {
+      // The image cannot be made there either, and why is told then.
+      return;
+    }
+    requireNoAttribute(type);
+  }
+
+  /** As above, for a file system of that name. */
+  void requireNoAttribute(String fileSystem) throws Failure {
+    String name =
+        switch (fileSystem) {
+          case "btrfs" -> isOn("nocow") ? "nocow" : "";
+          case "xfs" -> longValue("extent_size_hint") > 0 ? "extent_size_hint" : "";
+          default -> "";
+        };
+    if (!name.isEmpty()) {
+      throw new Failure("Parameter '" + name + "' is not supported here on " + fileSystem);
+    }
   }
 
   private int clusterSize(boolean extendedL2) throws Failure {

@@ -78,17 +78,14 @@ record FormatOption(String name, Type type, String help, @Nullable String initia
     new FormatOption("size", Type.SIZE, "Virtual disk size", null)
   };
 
-  /**
-   * What files add to formats that do not know it themselves. The last two are accepted, and do
-   * nothing.
-   */
+  /** What files add to formats that do not know it themselves. */
   private static final FormatOption[] FILE = {
+    new FormatOption("nocow", Type.BOOL, "Turn off copy-on-write (valid only on btrfs)", null),
     new FormatOption(
         "preallocation",
         Type.STRING,
         "Preallocation mode (allowed values: off, falloc, full)",
         null),
-    new FormatOption("nocow", Type.BOOL, "Turn off copy-on-write (valid only on btrfs)", null),
     new FormatOption(
         "extent_size_hint", Type.SIZE, "Extent size hint for the image file, 0 to disable", null)
   };

@@ -57,11 +57,19 @@ class CreateParametersTest {
   }
 
   @Test
-  void whatOnlyQemuKnowsIsRefusedAndNotIgnored() {
-    assertTrue(
-        assertThrows(Failure.class, () -> qcow2.set("nocow=on"))
-            .getMessage()
-            .endsWith("supported here"));
+  void whatOnlyQemuCanDoIsRefusedWhereItWouldDoSomething() throws Exception {
+    qcow2.set("nocow=on,extent_size_hint=1M");
+
+    qcow2.requireNoAttribute("ext4");
+    for (String fileSystem : new String[] {"btrfs", "xfs"}) {
+      assertTrue(
+          assertThrows(Failure.class, () -> qcow2.requireNoAttribute(fileSystem))
+              .getMessage()
+              .endsWith("is not supported here on " + fileSystem));
+    }
+    qcow2.set("nocow=off,extent_size_hint=0");
+    qcow2.requireNoAttribute("btrfs");
+    qcow2.requireNoAttribute("xfs");
   }
 
   @Test
