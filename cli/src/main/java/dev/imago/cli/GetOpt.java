@@ -133,8 +133,20 @@ final class GetOpt {
     return arguments[next++];
   }
 
-  private static UsageException unrecognized(String argument) {
-    return new UsageException("unrecognized option '" + argument + "'");
+  private UsageException unrecognized(String argument) {
+    String message = "unrecognized option '" + argument + "'";
+    if (!argument.startsWith("--")) {
+      return new UsageException(message);
+    }
+    List<String> known = new ArrayList<>();
+    for (Option option : options) {
+      if (option.hasLongForm()) {
+        known.add("--" + option.name());
+      }
+    }
+    int equals = argument.indexOf('=');
+    String word = equals < 0 ? argument : argument.substring(0, equals);
+    return new UsageException(message, Nearest.of(word, known));
   }
 
   /** The value of the option that {@link #next} returned; empty if it takes none. */

@@ -32,7 +32,26 @@ final class Help {
           "resize",
           "snapshot");
 
+  /** What {@code help TOPIC} explains besides commands. */
+  static final List<String> TOPICS =
+      List.of("environment", "exit-codes", "formats", "help", "names", "progress", "safe", "sizes");
+
   private Help() {}
+
+  /** The text on a topic; its first line is a title. */
+  static String topic(String topic) {
+    return resource("topic-" + topic);
+  }
+
+  /** A command's text, taken apart. */
+  static HelpText text(String command) {
+    return HelpText.parse(command, resource(command));
+  }
+
+  /** All of them. */
+  static List<HelpText> texts() {
+    return COMMANDS.stream().map(Help::text).toList();
+  }
 
   /** The help for everything. */
   static String general(Terminal terminal) {
@@ -54,6 +73,10 @@ final class Help {
     text.append("Command syntax:\n");
     for (String command : COMMANDS) {
       text.append("  ").append(syntax(resource(command))).append('\n');
+    }
+    if (terminal.isImago()) {
+      text.append("  help [command | topic]; topics: ").append(String.join(" ", TOPICS));
+      text.append("\n  completion bash|zsh|fish\n  man [command]\n");
     }
     return text.append('\n')
         .append(resource("parameters"))

@@ -79,6 +79,9 @@ public final class Main {
       code = dispatch(terminal, args);
     } catch (UsageException e) {
       terminal.error(e.getMessage());
+      if (terminal.isImago() && !e.nearest().isEmpty()) {
+        terminal.note("hint: did you mean '" + e.nearest() + "'?");
+      }
       terminal.note("Try '" + terminal.program() + " --help' for more information");
       code = 1;
     } catch (Throwable e) {
@@ -88,6 +91,10 @@ public final class Main {
       }
       Failure failure = Errors.failure(e);
       terminal.error(failure.getMessage());
+      String advice = terminal.isImago() ? Advice.on(failure) : "";
+      if (!advice.isEmpty()) {
+        terminal.note("hint: " + advice);
+      }
       code = failure.exitCode();
     }
     return end(terminal, code);
@@ -135,7 +142,12 @@ public final class Main {
       case "rebase" -> RebaseCommand.run(terminal, rest);
       case "resize" -> ResizeCommand.run(terminal, rest);
       case "snapshot" -> SnapshotCommand.run(terminal, rest);
-      default -> throw new UsageException("Command not found: " + command);
+      default -> {
+        if (terminal.isImago()) {
+          yield Extras.run(terminal, command, rest);
+        }
+        throw new UsageException("Command not found: " + command);
+      }
     };
   }
 

@@ -13,7 +13,8 @@ final class MapCommand {
     new Option('s', "start-offset", true),
     new Option('l', "max-length", true),
     Option.value("object"),
-    Option.flag("image-opts")
+    Option.flag("image-opts"),
+    Option.flag("visual")
   };
 
   private MapCommand() {}
@@ -24,6 +25,7 @@ final class MapCommand {
     String output = "human";
     boolean forceShare = false;
     boolean imageOpts = false;
+    boolean visual = false;
     long start = 0;
     long length = -1;
     for (String option = options.next(); option != null; option = options.next()) {
@@ -38,10 +40,15 @@ final class MapCommand {
         case "max-length" -> length = size(terminal, "max length", options.value());
         case "object" -> terminal.secrets().add(options.value());
         case "image-opts" -> imageOpts = true;
+        case "visual" -> visual = true;
         default -> throw GetOpt.notSupported(option);
       }
     }
     Source source = options.onlySource(imageOpts, format);
+    if (visual && (start != 0 || length >= 0 || !output.equals("human"))) {
+      throw new Failure(
+          "--visual draws the whole disk: it excludes --output=json, --start-offset, --max-length");
+    }
     MapPrinter printer =
         OutputFormat.of(output) == OutputFormat.JSON
             ? new MapPrinter.Json(terminal)
@@ -50,10 +57,22 @@ final class MapCommand {
         Opening.image(
             source.name(),
             source.options(terminal.secrets()).forceShare(forceShare).withoutKey())) {
+      if (visual) {
+        new MapPicture(terminal, image, coloured(terminal)).draw();
+        return 0;
+      }
       printer.begin();
       walk(image, start, length, printer);
     }
     return 0;
+  }
+
+  /** Colours are for terminals whose owner has not said otherwise: https://no-color.org. */
+  private static boolean coloured(Terminal terminal) {
+    String no = System.getenv("NO_COLOR");
+    return terminal.columns() > 0
+        && (no == null || no.isEmpty())
+        && !"dumb".equals(System.getenv("TERM"));
   }
 
   private static long size(Terminal terminal, String noun, String text) throws Failure {

@@ -5,10 +5,26 @@ final class UsageException extends Exception {
   private static final long serialVersionUID = 1L;
 
   private final String message;
+  private final String nearest;
 
   UsageException(String message) {
+    this(message, "");
+  }
+
+  /**
+   * For a word that is not known.
+   *
+   * @param nearest what may have been meant; empty if nothing is like it
+   */
+  UsageException(String message, String nearest) {
     super(message);
     this.message = message;
+    this.nearest = nearest;
+  }
+
+  /** What may have been meant, or empty. */
+  String nearest() {
+    return nearest;
   }
 
   @Override
