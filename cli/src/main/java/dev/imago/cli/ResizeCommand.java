@@ -1,6 +1,7 @@
 package dev.imago.cli;
 
 import dev.imago.image.Image;
+import dev.imago.image.UnsupportedFeatureException;
 import dev.imago.storage.Storage.Preallocation;
 import java.io.IOException;
 import java.nio.file.FileSystemException;
@@ -110,6 +111,11 @@ final class ResizeCommand {
           image.growMapped(size);
         }
       }
+    } catch (UnsupportedFeatureException e) {
+      if (e.field().equals("nb_snapshots")) {
+        throw new Failure(e.problem(), 1, e);
+      }
+      throw e;
     } catch (FileSystemException e) {
       throw new Failure("Could not resize file: " + Errors.text(e), 1, e);
     }

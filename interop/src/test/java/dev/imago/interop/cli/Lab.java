@@ -54,6 +54,8 @@ final class Lab {
     create("nothing.q", "0");
     create("v2.q", "1M", "-o", "compat=0.10");
     Qemu.io(file("v2.q"), List.of("write -P 1 64k 64k"));
+    create("v2snap.q", "1M", "-o", "compat=0.10");
+    Qemu.img("snapshot", "-c", "s", file("v2snap.q"));
     create("small.q", "1M", "-o", "cluster_size=4k,refcount_bits=1");
     Qemu.io(file("small.q"), List.of("write -P 1 0 64k", "write -P 1 100k 5k", "write -z 8k 8k"));
     create("xl.q", "1M", "-o", "extended_l2=on");
