@@ -77,7 +77,7 @@ final class CreateParameters {
   }
 
   /** Whether anything is said of encryption, be it enough or not. */
-  boolean encrypted() {
+  boolean encrypted() throws Failure {
     for (int i = 0; i < options.length; i++) {
       if (values[i] != null && options[i].name().startsWith("encrypt.")) {
         return true;
@@ -111,7 +111,7 @@ final class CreateParameters {
       case SIZE -> Long.toString(Size.requireParameter(terminal, option.name(), value));
       case NUMBER -> Long.toString(number(option.name(), value));
       case BOOL -> {
-        requireBool(option.name(), value);
+        OptionList.isOn(option.name(), value);
         yield value;
       }
     };
@@ -128,13 +128,6 @@ final class CreateParameters {
           digits
               ? "Value '" + value + "' is too large for parameter '" + name + "'"
               : "Parameter '" + name + "' expects a number");
-    }
-  }
-
-  private static void requireBool(String name, String value) throws Failure {
-    switch (value) {
-      case "on", "yes", "true", "y", "off", "no", "false", "n" -> {}
-      default -> throw new Failure("Parameter '" + name + "' expects 'on' or 'off'");
     }
   }
 
@@ -419,13 +412,9 @@ final class CreateParameters {
     return new Failure("Parameter '" + name + "' does not accept value '" + value + "'");
   }
 
-  private boolean isOn(String name) {
+  private boolean isOn(String name) throws Failure {
     String value = get(name);
-    return value != null
-        && switch (value) {
-          case "on", "yes", "true", "y" -> true;
-          default -> false;
-        };
+    return value != null && OptionList.isOn(name, value);
   }
 
   private long longValue(String name) {

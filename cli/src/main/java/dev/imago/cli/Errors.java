@@ -91,6 +91,7 @@ final class Errors {
       case ImageException e when e.field().equals("bitmap") ->
           e.problem() + (e.advice().isEmpty() ? "" : "\n" + e.advice());
       case EncryptionKeyException e -> e.problem();
+      case ImageException e when e.field().equals("lazy refcounts") -> e.problem();
       case ImageException e ->
           place(e) + ": " + e.problem() + (e.advice().isEmpty() ? "" : "\nhint: " + e.advice());
       case UnknownFormatException e -> "Unknown driver '" + e.format() + "'";

@@ -47,7 +47,8 @@ final class IoOpen {
       Source source = Source.parse(options + file);
       return path == null
           ? source
-          : new Source(new FileName(path, path), source.format(), source.keys());
+          : new Source(
+              new FileName(path, path), source.format(), source.keys(), source.lazyRefcounts());
     } catch (Failure e) {
       String what = path == null ? "can't open: " : "can't open device " + path + ": ";
       throw new Failure(what + e.getMessage(), 1, e);

@@ -21,7 +21,7 @@ import org.jspecify.annotations.Nullable;
  * @param writeThrough whether every write is flushed
  * @param discards whether a request to discard does anything
  * @param forceShare whether no locks are taken
- * @param lazyRefcounts whether counts may be written late; null if the image says so
+ * @param lazyRefcounts whether counts may be written late; null if the source or the image says so
  */
 record IoTarget(
     @Nullable Source source,
@@ -83,8 +83,10 @@ record IoTarget(
               .writable(!readOnly && !snapshot)
               .direct(cache.direct())
               .sync(cache.sync())
-              .forceShare(forceShare)
-              .lazyRefcounts(lazyRefcounts);
+              .forceShare(forceShare);
+      if (lazyRefcounts != null) {
+        how = how.lazyRefcounts(lazyRefcounts);
+      }
       Image image = Images.open(name.path(), how);
       if (!readOnly && format == null && image.format().equals("raw")) {
         Opening.warnOfProbing(terminal, name);

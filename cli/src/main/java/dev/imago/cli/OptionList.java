@@ -47,6 +47,15 @@ final class OptionList {
     return pairs;
   }
 
+  /** What a switch is set to; refuses values that say neither. */
+  static boolean isOn(String name, String value) throws Failure {
+    return switch (value) {
+      case "on", "yes", "true", "y" -> true;
+      case "off", "no", "false", "n" -> false;
+      default -> throw new Failure("Parameter '" + name + "' expects 'on' or 'off'");
+    };
+  }
+
   private static List<String> parts(String list) {
     List<String> parts = new ArrayList<>();
     StringBuilder part = new StringBuilder();

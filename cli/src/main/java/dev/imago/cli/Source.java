@@ -7,18 +7,23 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * An image as it is named on the command line: by its file name, or with {@code --image-opts} by
- * {@code driver=qcow2,file.filename=…,encrypt.key-secret=…}.
+ * {@code driver=qcow2,file.filename=…,encrypt.key-secret=…,lazy-refcounts=on}.
  *
  * @param name of its file; as typed it is the whole list of options
  * @param format the format's name, or null to probe
  * @param keys of the secrets for the image, its backing image and so on; each may be null
+ * @param lazyRefcounts whether its reference counts may be written late; null if it says so itself
  */
-record Source(FileName name, @Nullable String format, List<@Nullable String> keys) {
+record Source(
+    FileName name,
+    @Nullable String format,
+    List<@Nullable String> keys,
+    @Nullable Boolean lazyRefcounts) {
   private static final String BACKING = "backing.";
 
   /** A file name. */
   static Source ofName(String operand, @Nullable String format) {
-    return new Source(FileName.of(operand), format, List.of());
+    return new Source(FileName.of(operand), format, List.of(), null);
   }
 
   /**
@@ -53,6 +58,7 @@ record Source(FileName name, @Nullable String format, List<@Nullable String> key
     String file = null;
     boolean fileNamed = false;
     List<@Nullable String> keys = new ArrayList<>();
+    Boolean lazyRefcounts = null;
     for (OptionList.Pair pair : OptionList.pairs(operand)) {
       String value = pair.value();
       int depth = 0;
@@ -81,6 +87,7 @@ record Source(FileName name, @Nullable String format, List<@Nullable String> key
           requireFile(value);
           fileNamed = true;
         }
+        case "lazy-refcounts" -> lazyRefcounts = OptionList.isOn(key, value);
         case "encrypt.format" -> {
           if (!value.equals("luks") && !value.equals("aes")) {
             throw new Failure("Parameter 'encrypt.format' does not accept value '" + value + "'");
@@ -99,7 +106,11 @@ record Source(FileName name, @Nullable String format, List<@Nullable String> key
               ? "The 'file' block driver requires a file name"
               : "A block device must be specified for \"file\"");
     }
-    return new Source(new FileName(operand, file), raw ? "raw" : driver, keys);
+    if (lazyRefcounts != null && driver != null && (raw || driver.equals("raw"))) {
+      throw new Failure(
+          "Block format '" + driver + "' does not support the option 'lazy-refcounts'");
+    }
+    return new Source(new FileName(operand, file), raw ? "raw" : driver, keys, lazyRefcounts);
   }
 
   private static void requireFile(String driver) throws Failure {
@@ -127,6 +138,6 @@ record Source(FileName name, @Nullable String format, List<@Nullable String> key
 
   /** How this image is opened, with its keys; what it names inside itself is opened too. */
   OpenOptions options(Secrets secrets) throws Failure {
-    return keys(Opening.options(format), secrets);
+    return keys(Opening.options(format).lazyRefcounts(lazyRefcounts), secrets);
   }
 }

@@ -1,6 +1,7 @@
 package dev.imago.cli;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import java.util.Arrays;
@@ -39,12 +40,25 @@ class SourceTest {
         "driver=qcow2|A block device must be specified for \"file\"",
         "driver=qcow2,file.driver=file|The 'file' block driver requires a file name",
         "driver=qcow2,file.driver=bogus,file.filename=x|Unknown driver 'bogus'",
-        "driver=qcow2,file.filename=x,bogus=1|Parameter 'bogus' is not supported here"
+        "driver=qcow2,file.filename=x,bogus=1|Parameter 'bogus' is not supported here",
+        "driver=qcow2,file.filename=x,lazy-refcounts=x|"
+            + "Parameter 'lazy-refcounts' expects 'on' or 'off'",
+        "driver=raw,file.filename=x,lazy-refcounts=on|"
+            + "Block format 'raw' does not support the option 'lazy-refcounts'"
       })
   void mistakesAreSaid(String list, String message) {
     assertEquals(
         "Could not open '" + list + "': " + message,
         assertThrows(Failure.class, () -> Source.of(list, true, null)).getMessage());
+  }
+
+  @Test
+  void countsAreLateAsTheImageOrTheListSays() throws Exception {
+    assertNull(Source.of("driver=qcow2,file.filename=x", true, null).lazyRefcounts());
+    Source on = Source.of("driver=qcow2,file.filename=x,lazy-refcounts=on", true, null);
+    assertEquals(true, on.options(new Secrets()).lazyRefcounts());
+    Source off = Source.of("driver=qcow2,file.filename=x,lazy-refcounts=off", true, null);
+    assertEquals(false, off.options(new Secrets()).lazyRefcounts());
   }
 
   @Test

@@ -15,6 +15,7 @@ import dev.imago.testing.Script;
 import dev.imago.testing.Script.Mix;
 import dev.imago.testing.Script.Op;
 import java.nio.ByteBuffer;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -102,10 +103,44 @@ class FeatureMatrixTest {
     try {
       script.run(STEPS);
       oracle.verify(script.image());
+      copyIfCountsAreLate(features, path, script.image(), oracle);
     } finally {
       script.close();
     }
+    if (Files.exists(left())) {
+      // Only now: the copy names the same data file.
+      features.img(List.of("check", "-r", "all"), left());
+      features.img(List.of("check"), left());
+      assertSame(oracle.expected(), features.read(left()));
+      Files.delete(left());
+    }
     assertSame(oracle.expected(), features.read(path));
+  }
+
+  /** What a killed process would leave. */
+  private Path left() {
+    return folder.resolve("left.qcow2");
+  }
+
+  /** With lazy refcounts, and only then, counts are late after a flush; QEMU is to repair that. */
+  private void copyIfCountsAreLate(Features features, Path path, Image image, ByteOracle oracle)
+      throws Exception {
+    byte[] cluster = new byte[Math.min(features.clusterSize(), (int) image.size()) / 512 * 512];
+    ByteOracle.Change change = oracle.zeroing(0, cluster.length);
+    change.done(image.discard(0, cluster.length, Image.Discard.TO_ZERO));
+    Arrays.fill(cluster, (byte) 0x5a);
+    change = oracle.writing(0, cluster);
+    image.write(ByteBuffer.wrap(cluster), 0);
+    change.done();
+    image.flush();
+    boolean dirty = Images.inspect(path, "qcow2", true).dirty();
+    // A cluster of a data file has no count, and its table may have been there.
+    if (features.place() != Place.DATA_FILE && cluster.length > 0) {
+      assertThat(dirty).as("dirty").isEqualTo(features.lazyRefcounts());
+    }
+    if (dirty) {
+      Files.copy(path, left());
+    }
   }
 
   /** Both check the image, and both read the same in the disk and in every snapshot. */

@@ -79,6 +79,7 @@ final class Lab {
         "convert", "-c", "-O", "qcow2", "-o", "extended_l2=on", file("base.q"), file("subcomp.q"));
     Qemu.io(file("subcomp.q"), List.of("write -P 6 513k 1k"));
     create("lazy.q", "1M", "-o", "lazy_refcounts=on,compat=1.1");
+    stale();
     create("prealloc.q", "1M", "-o", "preallocation=metadata");
     create("zeroes.q", "1M");
     Qemu.io(
@@ -110,6 +111,28 @@ final class Lab {
     Qemu.io(file("snaps.q"), List.of("write -P 3 512k 64k", "write -z 0 64k"));
     create("with blank.q", "1M");
     encrypted();
+  }
+
+  /** An image whose counts were late when its writer was killed. */
+  private static void stale() throws Exception {
+    create("stale.q", "1M", "-o", "lazy_refcounts=on");
+    Tool.Outcome killed =
+        Tool.run(
+            "qemu-io",
+            "-f",
+            "qcow2",
+            "-c",
+            "write -P 1 0 64k",
+            "-c",
+            "write -P 2 300k 100k",
+            "-c",
+            "flush",
+            "-c",
+            "sigraise 9",
+            file("stale.q"));
+    if (killed.status() == 0) {
+      throw new AssertionError("qemu-io was not killed: " + killed);
+    }
   }
 
   /**
