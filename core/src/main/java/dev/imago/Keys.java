@@ -12,6 +12,15 @@ public final class Keys {
   private Keys() {}
 
   /**
+   * Judges whether an image has passphrases that can be changed.
+   *
+   * @throws IllegalArgumentException if it has not
+   */
+  public static void check(Image image) {
+    Qcow2.checkKeys(image);
+  }
+
+  /**
    * Adds a passphrase. A crash leaves its slot unused or whole.
    *
    * @param image a qcow2 image encrypted with LUKS, open for writing with one of its keys
@@ -29,12 +38,22 @@ public final class Keys {
    * Takes a key slot out of use and overwrites its key material. Erasing a slot again that a crash
    * left half erased does the rest.
    *
-   * @param force whether the last slot may be erased, and all data with it
-   * @throws IllegalArgumentException if it is the last one in use, or the image not encrypted with
-   *     LUKS
+   * @param force whether the last slot may be erased, and all data with it, or one that is erased
+   *     already
+   * @throws IllegalArgumentException if it is the last one in use, or erased already, or the image
+   *     not encrypted with LUKS
    */
   public static void erase(Image image, int slot, boolean force) throws IOException {
     Qcow2.eraseKey(image, slot, force);
+  }
+
+  /**
+   * As {@link #erase(Image, int, boolean)}, if this passphrase opens the slot.
+   *
+   * @throws IllegalArgumentException if it does not, too
+   */
+  public static void erase(Image image, int slot, Secret secret, boolean force) throws IOException {
+    Qcow2.eraseKey(image, slot, secret, force);
   }
 
   /**

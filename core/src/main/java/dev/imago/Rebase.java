@@ -9,6 +9,7 @@ import dev.imago.qcow2.Qcow2;
 import dev.imago.raw.Raw;
 import dev.imago.storage.NullStorage;
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
@@ -28,6 +29,8 @@ public final class Rebase {
   private OpenOptions options = OpenOptions.of(References.deny());
   private boolean unsafe;
   private boolean direct;
+  private boolean shared;
+  private boolean compressed;
   private int parallelism = Math.clamp(Runtime.getRuntime().availableProcessors(), 1, 4);
   private Progress progress = Progress.NONE;
 
@@ -41,6 +44,8 @@ public final class Rebase {
     copy.options = options;
     copy.unsafe = unsafe;
     copy.direct = direct;
+    copy.shared = shared;
+    copy.compressed = compressed;
     copy.parallelism = parallelism;
     copy.progress = progress;
     return copy;
@@ -86,6 +91,26 @@ public final class Rebase {
   public Rebase direct(boolean direct) {
     Rebase copy = copy();
     copy.direct = direct;
+    return copy;
+  }
+
+  /**
+   * Whether the new backing file may be in use by somebody who writes to it. What that changes
+   * while it is compared, the guest may see or not.
+   */
+  public Rebase forceShare(boolean shared) {
+    Rebase copy = copy();
+    copy.shared = shared;
+    return copy;
+  }
+
+  /**
+   * Whether what must be copied is compressed, in whole clusters. Not for images with a data file,
+   * nor for encrypted ones.
+   */
+  public Rebase compressed(boolean compressed) {
+    Rebase copy = copy();
+    copy.compressed = compressed;
     return copy;
   }
 
@@ -175,7 +200,7 @@ public final class Rebase {
     OpenOptions how =
         OpenOptions.of(options.references())
             .direct(direct)
-            .forceShare(options.forceShare())
+            .forceShare(shared || options.forceShare())
             .nativeAccess(options.nativeAccess());
     try {
       NullStorage place = new NullStorage(image.toString(), 0);
@@ -187,12 +212,20 @@ public final class Rebase {
   }
 
   private void copyDifferences(Image overlay, @Nullable Image behind) throws RebaseException {
-    Rebasing rebasing = new Rebasing(overlay, behind, progress);
+    Rebasing rebasing = new Rebasing(overlay, behind, compressed, progress);
     try {
+      if (compressed) {
+        requireCompression(overlay);
+      }
       Workers.run("imago-rebase", parallelism, rebasing::work);
       overlay.flush();
     } catch (IOException e) {
       throw new RebaseException(Step.COPYING, e);
     }
+  }
+
+  /** Says in time that the image cannot hold compressed clusters: those of nothing tell. */
+  private static void requireCompression(Image overlay) throws IOException {
+    overlay.compress(ByteBuffer.allocate(0), 0).close();
   }
 }

@@ -1,5 +1,6 @@
 package dev.imago;
 
+import dev.imago.image.CompressedRun;
 import dev.imago.image.Extent;
 import dev.imago.image.Image;
 import dev.imago.image.Mapping;
@@ -26,6 +27,7 @@ final class Rebasing {
   private final Image overlay;
   private final Side old;
   private final Side behind;
+  private final boolean compressed;
   private final Progress progress;
   private final int chunk;
   private final int unit;
@@ -39,9 +41,11 @@ final class Rebasing {
    * Lays out the work.
    *
    * @param behind the new backing image, or null for none
+   * @param compressed whether whole clusters are compressed
    */
-  Rebasing(Image overlay, @Nullable Image behind, Progress progress) {
+  Rebasing(Image overlay, @Nullable Image behind, boolean compressed, Progress progress) {
     this.overlay = overlay;
+    this.compressed = compressed;
     this.old = new Side(overlay);
     this.behind = new Side(behind);
     this.progress = progress;
@@ -208,7 +212,7 @@ final class Rebasing {
       return;
     }
     if (kind == Difference.DATA) {
-      overlay.write(shown.slice(from, end - from), offset + from);
+      write(shown.slice(from, end - from), offset + from);
       return;
     }
     overlay.writeZeroes(offset + from, end - from, true, false);
@@ -216,9 +220,32 @@ final class Rebasing {
     for (long at = offset + from; at < offset + end; ) {
       Mapping here = overlay.map(at, offset + end - at);
       if (here instanceof Mapping.Backing || here instanceof Mapping.Unallocated) {
-        overlay.write(shown.slice((int) (at - offset), (int) here.length()), at);
+        write(shown.slice((int) (at - offset), (int) here.length()), at);
       }
       at += here.length();
+    }
+  }
+
+  /** Writes data; whole clusters compressed, if that is wanted. */
+  private void write(ByteBuffer data, long offset) throws IOException {
+    long end = offset + data.remaining();
+    long first = offset + unit - 1 & -(long) unit;
+    long last = end == size ? end : end & -(long) unit;
+    if (!compressed || first >= last) {
+      overlay.write(data, offset);
+      return;
+    }
+    part(data, offset, offset, first);
+    try (CompressedRun run =
+        overlay.compress(data.slice((int) (first - offset), (int) (last - first)), first)) {
+      run.write();
+    }
+    part(data, offset, last, end);
+  }
+
+  private void part(ByteBuffer data, long offset, long from, long end) throws IOException {
+    if (from < end) {
+      overlay.write(data.slice((int) (from - offset), (int) (end - from)), from);
     }
   }
 

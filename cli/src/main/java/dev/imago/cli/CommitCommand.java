@@ -2,7 +2,9 @@ package dev.imago.cli;
 
 import dev.imago.Commit;
 import dev.imago.OpenOptions;
+import dev.imago.ReferenceFailedException;
 import dev.imago.image.Image;
+import dev.imago.storage.StorageLockedException;
 import java.io.IOException;
 
 /** {@code commit}: brings what an image holds into the one that it stands on. */
@@ -78,6 +80,9 @@ final class CommitCommand {
       commit.run();
       progress.end();
       done = true;
+    } catch (ReferenceFailedException e) {
+      // The image itself could be opened: this is the one that is to be written to.
+      throw e.getCause() instanceof StorageLockedException locked ? locked : e;
     } finally {
       if (!done) {
         progress.stop();

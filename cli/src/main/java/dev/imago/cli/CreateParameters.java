@@ -49,7 +49,7 @@ final class CreateParameters {
     if (i < 0) {
       throw new Failure("Invalid parameter '" + name + "'");
     }
-    values[i] = normal(options[i], value);
+    values[i] = options[i].normal(terminal, value);
   }
 
   /** Sets what {@code -b} and {@code -F} say, each unless null. */
@@ -103,32 +103,6 @@ final class CreateParameters {
       }
     }
     return -1;
-  }
-
-  private String normal(FormatOption option, String value) throws Failure {
-    return switch (option.type()) {
-      case STRING -> value;
-      case SIZE -> Long.toString(Size.requireParameter(terminal, option.name(), value));
-      case NUMBER -> Long.toString(number(option.name(), value));
-      case BOOL -> {
-        OptionList.isOn(option.name(), value);
-        yield value;
-      }
-    };
-  }
-
-  private static long number(String name, String value) throws Failure {
-    boolean hex = value.startsWith("0x") || value.startsWith("0X");
-    boolean octal = !hex && value.length() > 1 && value.charAt(0) == '0';
-    try {
-      return Long.parseLong(value.substring(hex ? 2 : 0), hex ? 16 : octal ? 8 : 10);
-    } catch (NumberFormatException e) {
-      boolean digits = !value.isEmpty() && value.chars().allMatch(c -> c >= '0' && c <= '9');
-      throw new Failure(
-          digits
-              ? "Value '" + value + "' is too large for parameter '" + name + "'"
-              : "Parameter '" + name + "' expects a number");
-    }
   }
 
   /** {@code Formatting 'F', fmt=qcow2 cluster_size=65536 …}, without a line end. */
@@ -393,6 +367,12 @@ final class CreateParameters {
     if (dataFile.isEmpty()) {
       throw new Failure("Could not create '': No such file or directory");
     }
+    requireUnambiguous(image, dataFile);
+    return made.dataFile(dataFile, raw);
+  }
+
+  /** Refuses a data file's name that means another file to qemu-img than here. */
+  static void requireUnambiguous(Path image, String dataFile) throws Failure {
     if (!Path.of(dataFile)
         .toAbsolutePath()
         .equals(image.toAbsolutePath().resolveSibling(dataFile))) {
@@ -401,7 +381,6 @@ final class CreateParameters {
               + dataFile
               + "' is a file in the current folder, here one in the image's");
     }
-    return made.dataFile(dataFile, raw);
   }
 
   private static Failure tooOld(String what) {

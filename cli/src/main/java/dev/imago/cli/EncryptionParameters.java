@@ -68,6 +68,11 @@ final class EncryptionParameters {
     if (text == null) {
       return LuksOptions.DEFAULT_MILLIS;
     }
+    return millis(text);
+  }
+
+  /** The value of {@code encrypt.iter-time}, a number already. */
+  static long millis(String text) throws Failure {
     long millis = Long.parseLong(text);
     if (millis < 0 || millis > MAX_MILLIS) {
       throw new Failure("Parameter 'encrypt.iter-time' expects 0 to " + MAX_MILLIS);

@@ -90,6 +90,42 @@ record FormatOption(String name, Type type, String help, @Nullable String initia
         "extent_size_hint", Type.SIZE, "Extent size hint for the image file, 0 to disable", null)
   };
 
+  /** What {@code amend} takes, in alphabetical order. */
+  static final FormatOption[] AMENDABLE = {
+    qcow2("backing_file"),
+    qcow2("backing_fmt"),
+    qcow2("compat"),
+    qcow2("data_file"),
+    qcow2("data_file_raw"),
+    qcow2("encrypt.iter-time"),
+    new FormatOption(
+        "encrypt.keyslot", Type.NUMBER, "Select a single keyslot to modify explicitly", null),
+    new FormatOption(
+        "encrypt.new-secret",
+        Type.STRING,
+        "New secret to set in the matching keyslots. Empty string to erase",
+        null),
+    new FormatOption(
+        "encrypt.old-secret", Type.STRING, "Select all keyslots that match this password", null),
+    new FormatOption(
+        "encrypt.state",
+        Type.STRING,
+        "Select new state of affected keyslots (active/inactive)",
+        null),
+    qcow2("lazy_refcounts"),
+    qcow2("refcount_bits"),
+    qcow2("size")
+  };
+
+  private static FormatOption qcow2(String name) {
+    for (FormatOption option : QCOW2) {
+      if (option.name.equals(name)) {
+        return option;
+      }
+    }
+    throw new IllegalArgumentException(name);
+  }
+
   /** The options of a known format in a file. */
   static FormatOption[] of(String format) {
     FormatOption[] own = own(format);
@@ -116,18 +152,56 @@ record FormatOption(String name, Type type, String help, @Nullable String initia
     sorted.sort(Comparator.comparing(FormatOption::name));
     StringBuilder text = new StringBuilder("Supported ");
     text.append(file ? "" : format + " ").append("options:\n");
-    for (FormatOption option : sorted) {
-      int start = text.length();
-      text.append("  ").append(option.name).append('=').append(option.type.word);
-      while (text.length() - start < 24) {
-        text.append(' ');
-      }
-      text.append(" - ").append(option.help).append('\n');
-    }
+    sorted.forEach(option -> option.describe(text));
     if (!file) {
       text.append("\nThe protocol level may support further options.\n");
       text.append("Specify the target filename to include those options.\n");
     }
     return text.toString();
+  }
+
+  /** What {@code amend -o help} prints. */
+  static String describeAmendable() {
+    StringBuilder text = new StringBuilder("Amend options for 'qcow2':\n");
+    for (FormatOption option : AMENDABLE) {
+      option.describe(text);
+    }
+    return text.toString();
+  }
+
+  private void describe(StringBuilder text) {
+    int start = text.length();
+    text.append("  ").append(name).append('=').append(type.word);
+    while (text.length() - start < 24) {
+      text.append(' ');
+    }
+    text.append(" - ").append(help).append('\n');
+  }
+
+  /** A value in its usual form: sizes and numbers in decimal digits. */
+  String normal(Terminal terminal, String value) throws Failure {
+    return switch (type) {
+      case STRING -> value;
+      case SIZE -> Long.toString(Size.requireParameter(terminal, name, value));
+      case NUMBER -> Long.toString(number(value));
+      case BOOL -> {
+        OptionList.isOn(name, value);
+        yield value;
+      }
+    };
+  }
+
+  private long number(String value) throws Failure {
+    boolean hex = value.startsWith("0x") || value.startsWith("0X");
+    boolean octal = !hex && value.length() > 1 && value.charAt(0) == '0';
+    try {
+      return Long.parseLong(value.substring(hex ? 2 : 0), hex ? 16 : octal ? 8 : 10);
+    } catch (NumberFormatException e) {
+      boolean digits = !value.isEmpty() && value.chars().allMatch(c -> c >= '0' && c <= '9');
+      throw new Failure(
+          digits
+              ? "Value '" + value + "' is too large for parameter '" + name + "'"
+              : "Parameter '" + name + "' expects a number");
+    }
   }
 }

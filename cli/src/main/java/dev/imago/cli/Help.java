@@ -14,6 +14,7 @@ final class Help {
   /** Every command, in the order of the help. */
   static final List<String> COMMANDS =
       List.of(
+          "amend",
           "bench",
           "bitmap",
           "check",

@@ -125,6 +125,7 @@ public final class Main {
     String command = operands.getFirst();
     String[] rest = operands.subList(1, operands.size()).toArray(new String[0]);
     return switch (command) {
+      case "amend" -> AmendCommand.run(terminal, rest);
       case "bench" -> printed(terminal, BenchCommand.run(terminal, rest));
       case "bitmap" -> BitmapCommand.run(terminal, rest);
       case "check" -> printed(terminal, CheckCommand.run(terminal, rest));

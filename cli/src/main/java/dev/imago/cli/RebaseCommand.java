@@ -23,6 +23,7 @@ final class RebaseCommand {
     Option.flag('p'),
     Option.flag('q'),
     Option.flag('U', "force-share"),
+    Option.flag('c', "compress"),
     Option.value("progress"),
     Option.value("object"),
     Option.flag("image-opts")
@@ -39,6 +40,8 @@ final class RebaseCommand {
     String sourceCache = "writeback";
     boolean unsafe = false;
     boolean quiet = false;
+    boolean share = false;
+    boolean compressed = false;
     ProgressOutput.Style style = ProgressOutput.Style.NONE;
     for (String option = options.next(); option != null; option = options.next()) {
       switch (option) {
@@ -53,8 +56,9 @@ final class RebaseCommand {
         case "backing-unsafe" -> unsafe = true;
         case "p" -> style = ProgressOutput.Style.HUMAN;
         case "q" -> quiet = true;
-        // The image itself is written to: that is never done without a lock.
-        case "force-share" -> {}
+        // Of the new backing file alone, as with qemu-img: the image itself is written to.
+        case "force-share" -> share = true;
+        case "compress" -> compressed = true;
         case "progress" -> style = ProgressOutput.style(options.value());
         default -> throw GetOpt.notSupported(option);
       }
@@ -77,6 +81,8 @@ final class RebaseCommand {
               .options(how)
               .unsafe(unsafe)
               .direct(sourceMode.direct())
+              .forceShare(share)
+              .compressed(compressed)
               .progress(progress);
       rebase(rebase, name, backing == null ? "" : backing);
       progress.end();

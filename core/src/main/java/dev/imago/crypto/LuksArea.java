@@ -283,14 +283,19 @@ public record LuksArea(Storage storage, long offset, long length) {
    * Takes a slot out of use and overwrites its key material. After a crash in between, erasing the
    * slot again does the rest.
    *
-   * @param force whether the last active slot may go, and all data with it
-   * @throws IllegalArgumentException if it is the last active one
+   * @param force whether the last active slot may go, and all data with it; and whether to erase
+   *     what is erased already
+   * @throws IllegalArgumentException if it is the last active one, or erased already
    */
   public void erase(int slot, boolean force) throws IOException {
     requireSlot(slot);
     LuksHeader header = header();
     long active = header.slots().stream().filter(LuksSlot::active).count();
     LuksSlot old = header.slots().get(slot);
+    if (!old.active() && old.iterations() == 0 && !force) {
+      throw new IllegalArgumentException(
+          "Given keyslot %d is already erased (inactive) ".formatted(slot));
+    }
     if (old.active() && active == 1 && !force) {
       throw new IllegalArgumentException(
           "Attempt to erase the only active keyslot %d which will erase all the data in the image"
@@ -309,7 +314,8 @@ public record LuksArea(Storage storage, long offset, long length) {
   private static void requireSlot(int slot) {
     if (slot < 0 || slot >= LuksHeader.SLOTS) {
       throw new IllegalArgumentException(
-          "Invalid keyslot %d, must be between 0 and %d".formatted(slot, LuksHeader.SLOTS - 1));
+          "Invalid keyslot %d specified, must be between 0 and %d"
+              .formatted(slot, LuksHeader.SLOTS - 1));
     }
   }
 

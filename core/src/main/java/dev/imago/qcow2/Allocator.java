@@ -562,6 +562,25 @@ final class Allocator {
     return 0;
   }
 
+  /** The first counted cluster from this one on; -1 if there is none. */
+  long nextUsed(long from) throws IOException {
+    long end = geometry.firstClusterOfBlock(reftable.length());
+    for (long cluster = from; cluster < end; ) {
+      Slice slice = requireSlice(cluster);
+      if (slice == null) {
+        cluster = geometry.firstClusterOfBlock(geometry.reftableIndex(cluster) + 1);
+        continue;
+      }
+      long sliceEnd = (cluster / geometry.refcountsPerSlice() + 1) * geometry.refcountsPerSlice();
+      for (; cluster < sliceEnd; cluster++) {
+        if (count(slice, cluster) != 0) {
+          return cluster;
+        }
+      }
+    }
+    return -1;
+  }
+
   /** How many of the first {@code clusters} are counted. */
   long used(long clusters) throws IOException {
     long used = 0;

@@ -92,7 +92,7 @@ final class Compactor {
     final long before = storage.size();
     boundary = allocator.used(clusters);
     // Tables are changed on the disk, past the cache.
-    forgetTables();
+    metadata.forgetTables();
     try {
       if (boundary < clusters) {
         findTables();
@@ -105,22 +105,12 @@ final class Compactor {
         moveRefcounts();
       }
     } finally {
-      forgetTables();
+      metadata.forgetTables();
     }
     metadata.durability.flushAll();
     FreeTail.cut(metadata);
     progress.at(Math.max(1, done), Math.max(1, done));
     return new CompactResult(before, storage.size(), geometry.clusterOffset(moved), left());
-  }
-
-  private void forgetTables() throws IOException {
-    metadata.durability.flush();
-    metadata.lock.lock();
-    try {
-      metadata.l2.clear();
-    } finally {
-      metadata.lock.unlock();
-    }
   }
 
   private List<String> left() throws IOException {

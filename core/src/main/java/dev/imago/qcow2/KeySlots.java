@@ -35,9 +35,17 @@ final class KeySlots {
     return qcow2;
   }
 
+  /** Refuses an image that has no key slots. */
+  void require() {
+    area();
+  }
+
   private LuksArea area() {
     if (area == null) {
-      throw new IllegalArgumentException(metadata.name + " is not encrypted with LUKS");
+      throw new IllegalArgumentException(
+          metadata.header().cryptMethod() == 0
+              ? "Can't amend encryption options - encryption not present"
+              : "Only LUKS encryption options can be amended");
     }
     return area;
   }
@@ -52,6 +60,15 @@ final class KeySlots {
 
   synchronized void erase(int slot, boolean force) throws IOException {
     area().erase(slot, force);
+  }
+
+  synchronized void erase(int slot, Secret secret, boolean force) throws IOException {
+    if (!area().matching(secret).contains(slot)) {
+      throw new IllegalArgumentException(
+          "Given keyslot %d doesn't contain the given old password for erase operation"
+              .formatted(slot));
+    }
+    erase(slot, force);
   }
 
   synchronized List<Integer> eraseMatching(Secret secret, boolean force) throws IOException {

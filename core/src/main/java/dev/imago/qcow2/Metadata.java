@@ -10,6 +10,7 @@ import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -155,6 +156,32 @@ final class Metadata {
   /** Takes note of a header that was changed on the disk, sizes and tables excepted. */
   void setHeader(Header changed) {
     header = changed;
+  }
+
+  /**
+   * Changes what cluster 0 says, but for sizes and tables: see {@link HeaderUpdate}. Only while no
+   * request is under way and all is on the disk. If writing fails, nothing more is written.
+   *
+   * @throws IllegalArgumentException if the new header does not fit; nothing was written then
+   */
+  void changeHeader(UnaryOperator<HeaderCluster> change) throws IOException {
+    try {
+      setHeader(HeaderUpdate.run(storage, change, synced()));
+    } catch (IOException e) {
+      durability.fail(e);
+      throw e;
+    }
+  }
+
+  /** Tables are going to be changed on the disk, past the cache. */
+  void forgetTables() throws IOException {
+    durability.flush();
+    lock.lock();
+    try {
+      l2.clear();
+    } finally {
+      lock.unlock();
+    }
   }
 
   /** Whether what is written must be flushed where order matters. */

@@ -130,6 +130,25 @@ public final class Qcow2 {
   }
 
   /**
+   * As {@link #eraseKey(Image, int, boolean)}, if this passphrase opens the slot.
+   *
+   * @throws IllegalArgumentException if it does not, too
+   */
+  public static void eraseKey(Image image, int slot, Secret secret, boolean force)
+      throws IOException {
+    KeySlots.of(image).changeKeys(slots -> slots.erase(slot, secret, force));
+  }
+
+  /**
+   * Judges whether an image has key slots that can be changed.
+   *
+   * @throws IllegalArgumentException if it has not
+   */
+  public static void checkKeys(Image image) {
+    KeySlots.of(image).requireKeys();
+  }
+
+  /**
    * Erases every slot that a passphrase opens.
    *
    * @return which
@@ -160,6 +179,31 @@ public final class Qcow2 {
       throw new IllegalArgumentException("Operation not supported");
     }
     qcow2.changeHeader(cluster -> Amendments.backing(cluster, name, format));
+  }
+
+  /**
+   * Judges whether {@link #amend} could do what it is asked for; changes nothing.
+   *
+   * @param image a writable image of this format
+   * @throws IllegalArgumentException with the reason, if it could not
+   * @throws dev.imago.image.CorruptImageException if tables that would have to be changed are bad
+   */
+  public static void checkAmend(Image image, Qcow2AmendOptions options) throws IOException {
+    qcow2(image).checkAmend(options);
+  }
+
+  /**
+   * Changes what an image was made with, in steps each of which leaves a good image behind; guests
+   * see the same after a crash in any of them. Waits for the requests under way, and holds others
+   * back. When version 2 or another width of counts was asked for, the image can only be closed
+   * afterwards.
+   *
+   * @param image a writable image of this format
+   * @throws IllegalArgumentException as {@link #checkAmend} does, before anything is changed
+   */
+  public static void amend(Image image, Qcow2AmendOptions options, Progress progress)
+      throws IOException {
+    qcow2(image).amend(options, progress);
   }
 
   /**

@@ -46,6 +46,9 @@ final class Qcow2Image implements Image {
   private final SnapshotOperations snapshotOperations;
   private final KeySlots keySlots;
 
+  /** Everything is on the disk, and what memory holds may be older. */
+  private boolean ended;
+
   Qcow2Image(OpenParts parts) throws IOException {
     this.metadata = new Metadata(parts, this::release);
     this.geometry = metadata.geometry;
@@ -357,16 +360,38 @@ final class Qcow2Image implements Image {
    * written before is safe by then.
    */
   void changeHeader(UnaryOperator<HeaderCluster> change) throws IOException {
-    exclusively(
-        metadata::beforeChange,
-        () -> {
-          try {
-            metadata.setHeader(HeaderUpdate.run(metadata.storage, change, metadata.synced()));
-          } catch (IOException e) {
-            metadata.durability.fail(e);
-            throw e;
-          }
-        });
+    exclusively(metadata::beforeChange, () -> metadata.changeHeader(change));
+  }
+
+  /** See {@link Qcow2#checkAmend}. */
+  void checkAmend(Qcow2AmendOptions options) throws IOException {
+    requireWritable();
+    requests.exclusive();
+    try {
+      metadata.durability.suspendLateCounts();
+      metadata.durability.flushAll();
+      new Amender(metadata, options).check(resizer);
+    } finally {
+      metadata.durability.resumeLateCounts();
+      requests.reopen();
+    }
+  }
+
+  /** See {@link Qcow2#amend}. */
+  void amend(Qcow2AmendOptions options, Progress progress) throws IOException {
+    checkAmend(options);
+    Amender amender = new Amender(metadata, options);
+    exclusively(metadata::beforeMove, () -> amender.changeHeader(progress));
+    if (options.size() >= 0 && options.size() != size()) {
+      resize(options.size(), Preallocation.OFF, true);
+    }
+    if (amender.endsTheImage() && requests.close()) {
+      metadata.durability.suspendLateCounts();
+      metadata.bitmaps.close();
+      metadata.durability.flushAll();
+      ended = true;
+      amender.end(progress);
+    }
   }
 
   /** See {@link Qcow2#snapshots}. */
@@ -468,11 +493,13 @@ final class Qcow2Image implements Image {
   @Override
   @SuppressWarnings("ReferenceEquality") // the same storage, not an equal one
   public void close() throws IOException {
-    if (!requests.close()) {
+    if (!requests.close() && !ended) {
       return;
     }
     Exception failure = null;
-    if (!readOnly) {
+    boolean changes = !readOnly && !ended;
+    ended = false;
+    if (changes) {
       metadata.durability.suspendLateCounts();
       // Guest data must get to the disk even if bitmaps do not.
       failure = closed(metadata.bitmaps::close, failure);
@@ -595,6 +622,11 @@ final class Qcow2Image implements Image {
     } finally {
       requests.leave(token);
     }
+  }
+
+  /** See {@link Qcow2#checkKeys}. */
+  void requireKeys() {
+    keySlots.require();
   }
 
   /** Changes key slots; guest data is not touched. */

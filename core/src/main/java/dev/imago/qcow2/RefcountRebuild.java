@@ -24,12 +24,21 @@ final class RefcountRebuild {
   private final Header header;
   private final Geometry g;
   private final long fileSize;
-  private final ReferenceCounts counts;
+  private final Counts counts;
 
   // The layout: a table, then blocks; the i-th block is the one of table entry blockIndexes[i].
   private final long start;
   private long tableClusters;
   private int[] blockIndexes = new int[0];
+
+  /** What is to be counted, the refcount structures excepted. */
+  interface Counts {
+    /** The first cluster from here on with a count; -1 if there is none. */
+    long next(long from) throws IOException;
+
+    /** The count of a cluster, unsigned. */
+    long count(long cluster) throws IOException;
+  }
 
   /**
    * A rebuild to come, with counts as wide as they are.
@@ -38,8 +47,7 @@ final class RefcountRebuild {
    *     as the largest that there is
    * @param start nothing is used from this cluster on
    */
-  RefcountRebuild(Storage storage, Header header, ReferenceCounts counts, long start)
-      throws IOException {
+  RefcountRebuild(Storage storage, Header header, Counts counts, long start) throws IOException {
     this(storage, header, header.refcountOrder(), counts, start);
   }
 
@@ -48,8 +56,7 @@ final class RefcountRebuild {
    *
    * @param refcountOrder for the new counts; the header's in version 2
    */
-  RefcountRebuild(
-      Storage storage, Header header, int refcountOrder, ReferenceCounts counts, long start)
+  RefcountRebuild(Storage storage, Header header, int refcountOrder, Counts counts, long start)
       throws IOException {
     this.storage = storage;
     this.header = header;
@@ -93,17 +100,17 @@ final class RefcountRebuild {
   }
 
   /** Finds which blocks are needed, for all that is counted and for the new structures too. */
-  private void layOut() throws UnsupportedFeatureException {
+  private void layOut() throws IOException {
     int[] found = new int[16];
     int size = 0;
-    for (long at = nextCounted(0); at >= 0; ) {
+    for (long at = counts.next(0); at >= 0; ) {
       long index = g.reftableIndex(at);
       requireFits(index);
       if (size == found.length) {
         found = Arrays.copyOf(found, size * 2);
       }
       found[size++] = (int) index;
-      at = nextCounted(g.firstClusterOfBlock(index + 1));
+      at = counts.next(g.firstClusterOfBlock(index + 1));
     }
     int[] needed = Arrays.copyOf(found, size);
     long table = 1;
@@ -143,22 +150,6 @@ final class RefcountRebuild {
     return more;
   }
 
-  /** The first cluster from here on with a count, or -1. */
-  private long nextCounted(long from) {
-    for (long at = from; at < counts.clusters(); at++) {
-      if (counts.chunkIsEmpty(at)) {
-        at = counts.nextChunk(at);
-        if (at < 0) {
-          return -1;
-        }
-      }
-      if (counts.get(at) != 0) {
-        return at;
-      }
-    }
-    return -1;
-  }
-
   private void writeBlocks() throws IOException {
     int perBatch = Math.max(1, BATCH / g.clusterSize());
     try (Buffers.Lease lease = Buffers.take(perBatch * g.clusterSize())) {
@@ -175,19 +166,19 @@ final class RefcountRebuild {
     }
   }
 
-  private void fill(ByteBuffer block, long first) {
-    long end = start + tableClusters + blockIndexes.length;
-    for (int i = 0; i < g.refcountsPerBlock(); i++) {
-      long number = first + i;
-      if (number >= start) {
-        RefcountBlock.set(block, i, g.refcountOrder(), number < end ? 1 : 0);
-      } else if (!counts.chunkIsEmpty(number)) {
-        long count = counts.get(number);
-        if (Long.compareUnsigned(count, g.maxRefcount()) > 0) {
-          count = g.maxRefcount();
-        }
-        RefcountBlock.set(block, i, g.refcountOrder(), count);
+  private void fill(ByteBuffer block, long first) throws IOException {
+    long last = first + g.refcountsPerBlock() - 1;
+    for (long at = counts.next(first); at >= 0 && at <= Math.min(last, start - 1); ) {
+      long count = counts.count(at);
+      if (Long.compareUnsigned(count, g.maxRefcount()) > 0) {
+        count = g.maxRefcount();
       }
+      RefcountBlock.set(block, (int) (at - first), g.refcountOrder(), count);
+      at = counts.next(at + 1);
+    }
+    long end = start + tableClusters + blockIndexes.length;
+    for (long at = Math.max(first, start); at <= last && at < end; at++) {
+      RefcountBlock.set(block, (int) (at - first), g.refcountOrder(), 1);
     }
   }
 

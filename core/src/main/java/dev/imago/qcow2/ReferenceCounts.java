@@ -11,7 +11,7 @@ import org.jspecify.annotations.Nullable;
  * counted, with 2 bits a cluster until one needs 8 bits or 32. Counts stop at {@link
  * Integer#MAX_VALUE}.
  */
-final class ReferenceCounts {
+final class ReferenceCounts implements RefcountRebuild.Counts {
   /** Clusters in a chunk. */
   static final int CHUNK = 1 << 10;
 
@@ -101,6 +101,27 @@ final class ReferenceCounts {
     }
     Map.Entry<Long, Object> next = sparse.ceilingEntry(number);
     return next == null ? -1 : next.getKey() << CHUNK_BITS;
+  }
+
+  @Override
+  public long next(long from) {
+    for (long at = from; at < clusters; at++) {
+      if (chunkIsEmpty(at)) {
+        at = nextChunk(at);
+        if (at < 0) {
+          return -1;
+        }
+      }
+      if (get(at) != 0) {
+        return at;
+      }
+    }
+    return -1;
+  }
+
+  @Override
+  public long count(long cluster) {
+    return get(cluster);
   }
 
   /** Counts {@code times} more references to a cluster. */

@@ -37,6 +37,11 @@ final class Resizer {
 
   /** Refuses what the format cannot do, before anything is touched. */
   void check(long newSize, boolean shrink) throws IOException {
+    check(newSize, shrink, metadata.header().version());
+  }
+
+  /** As above, for an image that is going to be of this version when it is resized. */
+  void check(long newSize, boolean shrink, int version) throws IOException {
     if (newSize < 0 || newSize % SECTOR != 0) {
       throw new IllegalArgumentException("The new size must be a multiple of 512");
     }
@@ -49,8 +54,7 @@ final class Resizer {
       throw new IllegalArgumentException(
           "The image size is too large for file format 'qcow2' (try using a larger cluster size)");
     }
-    Header header = metadata.header();
-    if (header.version() < 3 && metadata.snapshots.count() > 0) {
+    if (version < 3 && metadata.snapshots.count() > 0) {
       throw new UnsupportedFeatureException(
           metadata.name,
           Header.AT_SNAPSHOTS,

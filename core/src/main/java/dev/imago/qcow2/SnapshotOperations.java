@@ -249,6 +249,34 @@ final class SnapshotOperations {
     return taken.stream().mapToLong(NewTable::clusters).sum();
   }
 
+  /**
+   * Gives every entry of the snapshot table the fields that version 3 demands, for an image that is
+   * about to become one.
+   */
+  void complete() throws IOException {
+    List<SnapshotEntry> entries = new ArrayList<>();
+    boolean incomplete = false;
+    for (SnapshotEntry entry : store.entries()) {
+      incomplete |= entry.incomplete(3);
+      entries.add(entry.completed(3, metadata.size()));
+    }
+    if (!incomplete) {
+      return;
+    }
+    List<SnapshotEntry> complete = store.complete(entries, metadata.size());
+    NewTable table = write(SnapshotStore.bytes(complete));
+    finalIfItFails(
+        () -> {
+          metadata.lock.lock();
+          try {
+            switchTo(table, complete);
+          } finally {
+            metadata.lock.unlock();
+          }
+          metadata.durability.flushAll();
+        });
+  }
+
   private void giveBack(NewTable table) throws IOException {
     metadata.allocator.giveBack(geometry.clusterIndex(table.hostOffset), table.clusters);
   }

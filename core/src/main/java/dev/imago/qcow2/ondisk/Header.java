@@ -235,6 +235,11 @@ public record Header(
         });
   }
 
+  /** A copy with reference counts of another width; the tables of the old one do not fit to it. */
+  public Header withRefcountOrder(int order) {
+    return edit(d -> d.refcountOrder = order);
+  }
+
   /** A copy with another snapshot table. */
   public Header withSnapshots(long count, long hostOffset) {
     return edit(
@@ -266,6 +271,16 @@ public record Header(
           d.backingFileOffset = offset;
           d.backingFileSize = length;
         });
+  }
+
+  /** A version 3 header without features; this one, if it is of version 3 already. */
+  public Header upgraded() {
+    return edit(HeaderDraft::toVersion3);
+  }
+
+  /** A version 2 header, without the bits of all features. */
+  public Header downgraded() {
+    return edit(HeaderDraft::toVersion2);
   }
 
   private Header edit(Consumer<HeaderDraft> change) {

@@ -85,9 +85,23 @@ public final class HeaderDraft {
     additional = header.additional();
   }
 
+  /** Makes a version 2 header one of version 3, without features; leaves others as they are. */
+  public void toVersion3() {
+    if (version < 3) {
+      version = 3;
+      headerLength = Header.V3_BYTES;
+      additional = Bytes.of(new byte[Header.V3_BYTES - Header.V3_MIN_BYTES - 1]);
+    }
+  }
+
   /** Makes it a version 2 header, which has no room for the later fields. */
   public void toVersion2() {
     version = 2;
+    incompatible = 0;
+    compatible = 0;
+    autoclear = 0;
+    refcountOrder = 4;
+    compressionType = 0;
     headerLength = Header.V2_BYTES;
     additional = Bytes.NONE;
   }

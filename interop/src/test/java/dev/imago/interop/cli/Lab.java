@@ -42,6 +42,7 @@ final class Lab {
     qcow2Images();
     chains();
     rawImages();
+    layers();
     damaged();
     bitmaps();
   }
@@ -110,6 +111,7 @@ final class Lab {
     Qemu.img("snapshot", "-c", "second", file("snaps.q"));
     Qemu.io(file("snaps.q"), List.of("write -P 3 512k 64k", "write -z 0 64k"));
     create("with blank.q", "1M");
+    absoluteDataFiles();
     encrypted();
   }
 
@@ -133,6 +135,15 @@ final class Lab {
     if (killed.status() == 0) {
       throw new AssertionError("qemu-io was not killed: " + killed);
     }
+  }
+
+  /** Images whose data files are named so that both programs find them from everywhere. */
+  private static void absoluteDataFiles() throws Exception {
+    Path data = file("abs.data").toAbsolutePath();
+    create("absext.q", "1M", "-o", "data_file=" + data);
+    Qemu.io(file("absext.q"), List.of("write -P 8 64k 64k"));
+    Path raw = file("absraw.data").toAbsolutePath();
+    create("absraw.q", "1M", "-o", "data_file=" + raw + ",data_file_raw=on");
   }
 
   /**
@@ -228,6 +239,34 @@ final class Lab {
     Qemu.img(
         "create", "-q", "-f", "qcow2", "-u", "-b", "r.raw", "-F", "raw", file("onraw.q"), "1M");
     run("cd " + FIXTURES + " && qemu-img create -q -f qcow2 -u -b ./loop.q -F qcow2 loop.q 1M");
+  }
+
+  /** Layers of all lengths, each with data of its own. */
+  private static void layers() throws Exception {
+    create("c1.q", "1M");
+    Qemu.io(file("c1.q"), List.of("write -P 1 0 300k", "write -P 1 900k 50k"));
+    overlay("c2.q", "c1.q", "1500k");
+    Qemu.io(
+        file("c2.q"), List.of("write -P 2 100k 100k", "write -z 256k 64k", "write -P 2 1400k 20k"));
+    overlay("c3.q", "c2.q", "1200k");
+    Qemu.io(file("c3.q"), List.of("write -P 3 150k 100k", "write -z 0 64k", "write -P 3 1M 4k"));
+    Qemu.img(
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-u",
+        "-o",
+        "compat=0.10,cluster_size=4k",
+        "-b",
+        "c2.q",
+        "-F",
+        "qcow2",
+        file("c4.q"),
+        "2M");
+    Qemu.io(file("c4.q"), List.of("write -P 4 10k 3k", "write -P 4 1900k 10k"));
+    overlay("longtop.q", "long.raw", "1M");
+    Qemu.io(file("longtop.q"), List.of("write -P 5 5k 300"));
   }
 
   private static void rawImages() throws Exception {

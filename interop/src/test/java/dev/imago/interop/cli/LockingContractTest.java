@@ -43,6 +43,17 @@ class LockingContractTest {
         "create -f qcow2 -b base.q -F qcow2 @x",
         "resize @base.q 2M",
         "resize @top.q 4M",
+        "rebase -b base.q -F qcow2 @empty.q",
+        "rebase -U -b base.q -F qcow2 @empty.q",
+        "rebase -b empty.q -F qcow2 @top.q",
+        "rebase -U -b empty.q -F qcow2 @top.q",
+        "rebase -u -b empty.q -F qcow2 @top.q",
+        "rebase -U -b empty.q -F qcow2 @base.q",
+        "rebase -u -b empty.q -F qcow2 @base.q",
+        "commit @top.q",
+        "commit -b base.q @d/t3.q",
+        "amend -o compat=0.10 @base.q",
+        "amend -o compat=0.10 @top.q",
       })
   void anImageThatIsBeingWritten(String line) throws Exception {
     same(line, FileStorage.Options.readWrite());
@@ -62,6 +73,17 @@ class LockingContractTest {
         "create -f qcow2 -b base.q -F qcow2 @x",
         "resize @base.q 2M",
         "resize @top.q 4M",
+        "rebase -b base.q -F qcow2 @empty.q",
+        "rebase -U -b base.q -F qcow2 @empty.q",
+        "rebase -b empty.q -F qcow2 @top.q",
+        "rebase -U -b empty.q -F qcow2 @top.q",
+        "rebase -u -b empty.q -F qcow2 @top.q",
+        "rebase -U -b empty.q -F qcow2 @base.q",
+        "rebase -u -b empty.q -F qcow2 @base.q",
+        "commit @top.q",
+        "commit -b base.q @d/t3.q",
+        "amend -o compat=0.10 @base.q",
+        "amend -o compat=0.10 @top.q",
       })
   void anImageThatIsBeingRead(String line) throws Exception {
     same(line, FileStorage.Options.readOnly());
