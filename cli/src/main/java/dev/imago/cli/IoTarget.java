@@ -77,6 +77,7 @@ record IoTarget(
       if (format != null && !Images.formats().contains(format)) {
         throw new Failure("Unknown driver '" + format + "'");
       }
+      Safety.vet(name, format, 1);
       OpenOptions how =
           source
               .options(terminal.secrets())

@@ -76,6 +76,7 @@ class SafetyTest {
     refused(why, "convert", "--safe", "-O", "raw", image, folder.resolve("target"));
     refused(why, "--safe", "snapshot", "-l", image);
     refused(why, "resize", "--safe", image, "2M");
+    refused(why, "io", "--safe", "-r", "-c", "read 0 512", image);
   }
 
   @Test
