@@ -5,6 +5,7 @@ import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.util.Objects;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
@@ -89,28 +90,69 @@ final class Allocator {
    * @param wanted at least 1
    */
   Taken take(long wanted) throws IOException {
-    return take(wanted, 0);
+    return Objects.requireNonNull(take(wanted, 0, true));
   }
 
   /** Takes exactly so many clusters that follow one another, for a table. */
   Taken takeTogether(long count) throws IOException {
-    Taken run = take(count, 0);
-    while (run.count < count) {
-      Taken more;
+    // A new block lies in the range that it counts: no such range can hold so many clusters.
+    boolean mayGrow = count < geometry.refcountsPerBlock();
+    Taken run = take(count, 0, mayGrow);
+    while (run != null && run.count < count) {
+      @Nullable Taken more;
       try {
-        more = take(count - run.count, run.end());
+        more = take(count - run.count, run.end(), mayGrow);
       } catch (IOException | RuntimeException e) {
         giveBack(run.firstCluster, run.count);
         throw e;
       }
-      if (more.firstCluster == run.end()) {
+      if (more == null) {
+        giveBack(run.firstCluster, run.count);
+        run = null;
+      } else if (more.firstCluster == run.end()) {
         run = new Taken(run.firstCluster, run.count + more.count, run.untouched && more.untouched);
       } else {
         giveBack(run.firstCluster, run.count);
         run = more;
       }
     }
-    return run;
+    return run != null ? run : takeBehindItsBlocks(count);
+  }
+
+  /**
+   * Takes clusters that no block counts yet, behind all that are counted: first come the blocks for
+   * all of them, then the clusters, so that nothing is in between.
+   */
+  private Taken takeBehindItsBlocks(long count) throws IOException {
+    long perBlock = geometry.refcountsPerBlock();
+    long blocks = (count + perBlock - 2) / (perBlock - 1);
+    growing.lock();
+    try {
+      int first = firstUnused();
+      while (first + blocks > reftable.length()) {
+        growTable(reftable.length());
+        first = firstUnused();
+      }
+      long area = geometry.firstClusterOfBlock(first);
+      requireReachable(area + blocks + count);
+      requireNoMetadata(area, blocks + count);
+      storage.writeZeroes(
+          geometry.clusterOffset(area), geometry.clusterOffset(blocks), Storage.ZeroMode.ALLOCATED);
+      metadata.lock();
+      try {
+        boolean fresh = area >= untouched;
+        for (int i = 0; i < blocks; i++) {
+          reftable.set(first + i, geometry.clusterOffset(area + i));
+        }
+        map.add(geometry.clusterOffset(area), blocks);
+        countNew(area, blocks + count);
+        return new Taken(area + blocks, count, fresh);
+      } finally {
+        metadata.unlock();
+      }
+    } finally {
+      growing.unlock();
+    }
   }
 
   /**
@@ -170,7 +212,8 @@ final class Allocator {
     }
   }
 
-  private Taken take(long wanted, long from) throws IOException {
+  /** Null if there would have to be another refcount block first, and that is not wanted. */
+  private @Nullable Taken take(long wanted, long from, boolean mayGrow) throws IOException {
     while (true) {
       Scan scan;
       metadata.lock();
@@ -181,6 +224,9 @@ final class Allocator {
         }
       } finally {
         metadata.unlock();
+      }
+      if (scan.blockMissing && !mayGrow) {
+        return null;
       }
       if (scan.blockMissing) {
         makeBlock(scan.start);
@@ -248,9 +294,7 @@ final class Allocator {
   }
 
   private Taken mark(long start, long length) throws IOException {
-    if (start + length > Geometry.MAX_HOST_OFFSET >>> geometry.clusterBits()) {
-      throw new IOException(name + ": File too large: no host offset above 2^56 can be used");
-    }
+    requireReachable(start + length);
     if (map.overlaps(geometry.clusterOffset(start), geometry.clusterOffset(length))) {
       throw new CorruptImageException(
           name,
@@ -268,6 +312,21 @@ final class Allocator {
     boolean fresh = start >= untouched;
     untouched = Math.max(untouched, start + length);
     return new Taken(start, length, fresh);
+  }
+
+  private void requireReachable(long endCluster) throws IOException {
+    if (endCluster > Geometry.MAX_HOST_OFFSET >>> geometry.clusterBits()) {
+      throw new IOException(name + ": File too large: no host offset above 2^56 can be used");
+    }
+  }
+
+  /** The entry of the refcount table behind the last one that leads to a block. */
+  private int firstUnused() {
+    int end = reftable.length();
+    while (end > 0 && reftable.target(end - 1) == 0) {
+      end--;
+    }
+    return end;
   }
 
   /** Gives clusters back that nothing was ever linked to. */

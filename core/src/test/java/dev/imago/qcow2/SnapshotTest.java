@@ -177,6 +177,27 @@ class SnapshotTest {
     Qemu.check(file).clean();
   }
 
+  /** It grew the file by 100 GB, looking for a place between the blocks that it made. */
+  @Test
+  void aTableLongerThanWhatOneRefcountBlockCountsFindsItsPlace() throws Exception {
+    Path file = folder.resolve("small-clusters.qcow2");
+    Qemu.img("create", "-q", "-f", "qcow2", "-o", "cluster_size=512", file, "1G");
+    try (Image image = TestImages.open(file)) {
+      image.write(TestImages.filled(CLUSTER, 1), 0);
+      Snapshots.create(image, "first", DATE);
+      image.write(TestImages.filled(CLUSTER, 2), 0);
+      Snapshots.create(image, "second", DATE);
+      image.resize(2L << 30, dev.imago.storage.Storage.Preallocation.OFF, false);
+      image.write(TestImages.filled(CLUSTER, 3), (2L << 30) - CLUSTER);
+      Snapshots.apply(image, "first");
+      Snapshots.delete(image, "second");
+    }
+
+    assertThat(Files.size(file)).isLessThan(8 << 20);
+    Qemu.check(file).clean();
+    Qemu.io(file, java.util.List.of("read -P 1 0 " + CLUSTER));
+  }
+
   @Test
   void unknownExtraDataAndVmStateOfOthersAreKept() throws Exception {
     Path file = image("");
