@@ -31,7 +31,7 @@ public final class Bitmaps {
   private static final int MIN_DEFAULT_GRANULARITY = 4 << 10;
 
   private final Metadata metadata;
-  private final BitmapDirectory directory;
+  final BitmapDirectory directory;
   private final boolean readOnly;
 
   Bitmaps(Metadata metadata, boolean readOnly) {

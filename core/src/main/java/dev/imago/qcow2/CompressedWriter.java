@@ -15,7 +15,7 @@ import java.util.concurrent.ConcurrentLinkedQueue;
  *
  * <p>Spec: qcow2 digest, 6.3 and 12.4.
  */
-final class CompressedWriter {
+final class CompressedWriter implements AutoCloseable {
   private final Metadata metadata;
   private final Geometry geometry;
   private final ClusterWriter writer;
@@ -24,6 +24,8 @@ final class CompressedWriter {
 
   /** Memory for encoded clusters: as many as threads have used at once. */
   private final ConcurrentLinkedQueue<Buffers.Lease> idle = new ConcurrentLinkedQueue<>();
+
+  private volatile boolean closed;
 
   CompressedWriter(Metadata metadata, ClusterWriter writer, ClusterCodec codec) {
     this.metadata = metadata;
@@ -64,6 +66,24 @@ final class CompressedWriter {
   /** Takes the memory of encoded clusters back; they must not be used any more. */
   void done(Encoded encoded) {
     idle.add(encoded.bytes);
+    if (closed) {
+      giveBackMemory();
+    }
+  }
+
+  /** Gives all memory back: the pool has few buffers of a size, and others want them. */
+  @Override
+  public void close() {
+    closed = true;
+    giveBackMemory();
+  }
+
+  private void giveBackMemory() {
+    Buffers.Lease lease = idle.poll();
+    while (lease != null) {
+      lease.close();
+      lease = idle.poll();
+    }
   }
 
   private Buffers.Lease memory(int length) {

@@ -6,16 +6,24 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.imago.image.Image;
 import dev.imago.image.Image.Discard;
 import dev.imago.image.Image.Range;
+import dev.imago.image.Progress;
 import dev.imago.image.ReadOnlyImageException;
 import dev.imago.image.UnsupportedFeatureException;
 import dev.imago.image.WritableRun;
+import dev.imago.qcow2.ondisk.Bytes;
 import dev.imago.qcow2.ondisk.Header;
+import dev.imago.storage.FileStorage;
 import dev.imago.storage.Storage.Preallocation;
+import dev.imago.testing.FaultyStorage;
 import dev.imago.testing.Qemu;
+import dev.imago.testing.StorageCall;
+import dev.imago.testing.Tool;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.BeforeEach;
@@ -402,6 +410,89 @@ class BitmapsTest {
   /** Where the directory is; qemu-img puts its extension at 0x1f8. */
   private long directory() throws IOException {
     return TestImages.word(file, 0x210);
+  }
+
+  /** Every storage call of storing bitmaps at the end fails once. */
+  @Test
+  void whicheverCallOfTheStoringAtCloseFailsItIsToldAndNoBitmapLies() throws Exception {
+    Path start = folder.resolve("start.qcow2");
+    Qemu.img("bitmap", "--add", "-g", "4k", file, "b0");
+    Qemu.img("bitmap", "--add", "-g", "64k", file, "b1");
+    Qemu.img("bitmap", "--add", "--disable", file, "frozen");
+    Qemu.io(file, List.of("write -P 1 0 64k"));
+    Files.copy(file, start);
+    int failures = 0;
+    for (StorageCall call : List.of(StorageCall.WRITE, StorageCall.WRITEV, StorageCall.FLUSH)) {
+      for (int number = 1; failsAtClose(start, call, number); number++) {
+        failures++;
+      }
+    }
+    assertThat(failures).isGreaterThan(5);
+  }
+
+  /** Whether the call that was to fail was made at all. */
+  private boolean failsAtClose(Path start, StorageCall call, int number) throws Exception {
+    Files.copy(start, file, StandardCopyOption.REPLACE_EXISTING);
+    FaultyStorage faulty = TestImages.faulty(file);
+    Image image = TestImages.open(faulty);
+    image.write(TestImages.filled(8 * KIB, 2), 1 << 20);
+    image.flush();
+    long before = faulty.calls(call);
+    faulty.failNth(call, before + number);
+    String what = call + " " + number;
+    boolean told = false;
+    try {
+      image.close();
+    } catch (IOException e) {
+      assertThat(e).as(what).hasMessageContaining("Input/output error");
+      told = true;
+    }
+    boolean made = faulty.calls(call) >= before + number;
+    assertThat(told).as(what).isEqualTo(made);
+    for (StoredBitmap bitmap : StoredBitmap.read(file)) {
+      if (bitmap.name().equals("frozen")) {
+        assertThat(bitmap.inUse()).as(what).isFalse();
+      } else if (!bitmap.inUse()) {
+        assertThat(bitmap.dirty(0)).as(what + bitmap).isTrue();
+        assertThat(bitmap.dirty(1 << 20)).as(what + bitmap).isTrue();
+      }
+    }
+    assertThat(StoredBitmap.read(file)).as(what).hasSize(3);
+    Qemu.io(file, List.of("read -P 1 0 64k", "read -P 2 1M 8k"));
+    // What was taken for the bitmaps may be leaked, and is all that a repair has to do.
+    Tool.run("qemu-img", "check", "-q", "-r", "leaks", file);
+    Qemu.check(file).clean();
+    return made;
+  }
+
+  @Test
+  void thereAreNoMoreThan65535Bitmaps() throws Exception {
+    Files.delete(file);
+    Qemu.img("create", "-q", "-f", "qcow2", "-o", "cluster_size=512", file, SIZE);
+    List<Bitmap> many = new ArrayList<>();
+    try (Image image = TestImages.open(file)) {
+      for (int i = 0; i < 65_534; i++) {
+        many.add(Bitmap.made(Bytes.of("b" + i), 16, false, SIZE));
+      }
+      Bitmaps bitmaps = Qcow2.bitmaps(image);
+      bitmaps.directory.store(many, false); // one by one it would take hours
+      bitmaps.add("last", 65536, false);
+      assertThatThrownBy(() -> bitmaps.add("one more", 65536, false))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessage("Maximum number of persistent bitmaps is already reached");
+      assertThat(bitmaps.list()).hasSize(65_535);
+      bitmaps.remove("b7");
+      bitmaps.add("one more", 65536, false);
+    }
+    try (Image image = TestImages.openReadOnly(file)) {
+      assertThat(Qcow2.bitmaps(image).list())
+          .hasSize(65_535)
+          .last()
+          .isEqualTo(new BitmapInfo("one more", 65536, false, false));
+    }
+    try (FileStorage storage = FileStorage.open(file, FileStorage.Options.readOnly())) {
+      assertThat(Qcow2.check(storage, Progress.NONE).clean()).isTrue();
+    }
   }
 
   private void setFlags(int flags) throws IOException {

@@ -10,6 +10,7 @@ import dev.imago.image.Mapping;
 import dev.imago.image.ReadOnlyImageException;
 import dev.imago.image.SyncMode;
 import dev.imago.image.UnsupportedFeatureException;
+import dev.imago.internal.Buffers;
 import dev.imago.raw.Raw;
 import dev.imago.storage.FileStorage;
 import dev.imago.storage.MemoryStorage;
@@ -17,11 +18,15 @@ import dev.imago.testing.FaultyStorage;
 import dev.imago.testing.Qemu;
 import dev.imago.testing.StorageCall;
 import java.io.IOException;
+import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
+import java.util.Set;
+import java.util.TreeSet;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -53,6 +58,33 @@ class CompressedWriteTest {
     byte[] bytes = new byte[length];
     new Random(1).nextBytes(bytes);
     return bytes;
+  }
+
+  /** The pool keeps 8 of each size: after 8 images it would have had none left. */
+  @Test
+  void theMemoryOfEncodedClustersGoesBackToThePoolAtClose() throws Exception {
+    Path file = image("cluster_size=2M");
+    Set<Long> before = pooled(4 << 20);
+    Image image = TestImages.open(file);
+    compress(image, text(SIZE, 1), 0);
+    CompressedRun late = image.compress(ByteBuffer.wrap(text(SIZE, 2)), 0);
+    image.close();
+    late.close();
+
+    assertThat(pooled(4 << 20)).isEqualTo(before);
+  }
+
+  /** Where the buffers of that size are that the pool keeps. */
+  private static Set<Long> pooled(int size) {
+    List<Buffers.Lease> all = new ArrayList<>();
+    Set<Long> addresses = new TreeSet<>();
+    for (int i = 0; i < 8; i++) {
+      Buffers.Lease lease = Buffers.take(size);
+      all.add(lease);
+      addresses.add(MemorySegment.ofBuffer(lease.buffer()).address());
+    }
+    all.forEach(Buffers.Lease::close);
+    return addresses;
   }
 
   private static void compress(Image image, byte[] bytes, long guestOffset) throws IOException {

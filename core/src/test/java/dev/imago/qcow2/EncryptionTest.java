@@ -4,7 +4,9 @@ import static dev.imago.qcow2.TestImages.filled;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.tuple;
 
+import dev.imago.Snapshots;
 import dev.imago.crypto.EncryptedStorage;
 import dev.imago.image.CorruptImageException;
 import dev.imago.image.EncryptionKeyException;
@@ -14,6 +16,7 @@ import dev.imago.image.LuksOptions;
 import dev.imago.image.Mapping;
 import dev.imago.image.Progress;
 import dev.imago.image.Secret;
+import dev.imago.image.Snapshot;
 import dev.imago.image.SyncMode;
 import dev.imago.image.WritableRun;
 import dev.imago.qcow2.Qcow2CreateOptions.Preallocation;
@@ -257,6 +260,66 @@ class EncryptionTest {
     }
     Qemu.check(file, "geheim").clean();
     io(file, "read -P 7 3145727 1", "read -P 0 3145728 3145728");
+  }
+
+  /** A snapshot's machine state lies behind the disk, and is encrypted by its host offset too. */
+  @Test
+  void machineStateInSnapshotsStaysWhatItWas() throws Exception {
+    Path file = create();
+    io(file, "write -P 1 0 192k", "write -b -P 0x71 0 100k");
+    snapshot(file, "-c", "vm");
+    setVmStateSize(file, 100 << 10);
+    try (Image image = open(file, secret)) {
+      image.write(TestImages.filled(128 << 10, 2), 64 << 10);
+      Snapshots.create(image, "later");
+      assertThat(Snapshots.list(image))
+          .extracting(Snapshot::name, Snapshot::vmStateSize)
+          .containsExactly(tuple("vm", 100L << 10), tuple("later", 0L));
+    }
+    requireMachineState(file, "vm");
+    try (Image image = open(file, secret)) {
+      Snapshots.apply(image, "vm");
+      assertThat(TestImages.read(image, 0, 192 << 10))
+          .isEqualTo(TestImages.filled(192 << 10, 1).array());
+    }
+    requireMachineState(file, "vm");
+    try (Image image = open(file, secret)) {
+      image.write(TestImages.filled(64 << 10, 3), 0);
+      Snapshots.delete(image, "later");
+    }
+    requireMachineState(file, "vm");
+    try (Image image = open(file, secret)) {
+      Snapshots.delete(image, "vm");
+    }
+    io(file, "read -P 3 0 64k", "read -P 1 64k 128k");
+    Qemu.check(file, "geheim").clean();
+  }
+
+  private static void snapshot(Path file, String action, String name) throws Exception {
+    Tool.run(
+            "qemu-img",
+            "snapshot",
+            action,
+            name,
+            "--object",
+            "secret,id=key,data=geheim",
+            "--image-opts",
+            Qemu.encrypted(file))
+        .ok();
+  }
+
+  /** qemu-img makes snapshots without machine state: one is given to the only snapshot. */
+  private static void setVmStateSize(Path file, int bytes) throws IOException {
+    long entry = TestImages.word(file, 64);
+    TestImages.setWord(file, entry + 40, bytes);
+  }
+
+  /** Has QEMU apply a snapshot of a copy, and looks for its machine state there. */
+  private void requireMachineState(Path file, String name) throws Exception {
+    Path copy = folder.resolve("applied.qcow2");
+    Files.copy(file, copy, java.nio.file.StandardCopyOption.REPLACE_EXISTING);
+    snapshot(copy, "-a", name);
+    io(copy, "read -b -P 0x71 0 100k", "read -P 1 0 192k");
   }
 
   @Test
