@@ -46,16 +46,28 @@ final class Compete {
    */
   private record Row(Case which, Samples qemu, Samples imago, Samples empty, String note) {}
 
+  /** What a program makes. */
+  enum Made {
+    /** It only looks. */
+    NOTHING,
+    /** A file whose name is the last argument. */
+    FILE,
+    /** Contents of a new image, as long as the random data, whose name is the last argument. */
+    IN_QCOW2,
+    /** The same with extended L2 entries. */
+    IN_EXTENDED
+  }
+
   /**
    * One thing that both programs do.
    *
    * @param shortRun whether the start of the program is most of it
    * @param qemu command line without what is written
    * @param imago the same
-   * @param output whether the name of a file to make is the last argument
+   * @param output what it makes
    */
   private record Case(
-      String name, boolean shortRun, List<String> qemu, List<String> imago, boolean output) {}
+      String name, boolean shortRun, List<String> qemu, List<String> imago, Made output) {}
 
   public static void main(String[] args) throws IOException {
     Options options = new Options();
@@ -78,6 +90,7 @@ final class Compete {
     converts();
     emptyConverts();
     maps();
+    requests();
     if (!rows.isEmpty()) {
       System.out.print(Report.table(rows.stream().map(Compete::line).toList()));
     }
@@ -128,6 +141,46 @@ final class Compete {
     look("`compare` with itself, " + size(inputs.dataBytes()), inputs::randomQcow2, "compare");
   }
 
+  /**
+   * Requests of 4 KiB, each in another cluster, 64 in flight: `bench` of both programs. Writes go
+   * into an image that is new for each run.
+   */
+  private void requests() throws IOException {
+    String step = "-S 1089536"; // 16 2/3 clusters: no two of the first 100,000 in one place
+    String count = "-c " + inputs.requests();
+    String what = inputs.requests() + " reads of 4 KiB from ";
+    bench(what + "zlib-compressed qcow2", inputs::treeCompressed, count, step);
+    bench(what + "zstd-compressed qcow2", inputs::treeZstd, count, step);
+    bench(what + "qcow2", inputs::randomQcow2, count, step);
+    what = inputs.requests() + " allocating writes of 4 KiB to ";
+    fill(what + "qcow2", Made.IN_QCOW2, count, "-S 65536", "-w");
+    fill(what + "qcow2 with extended L2 entries", Made.IN_EXTENDED, count, "-S 65536", "-w");
+    what = inputs.requests() + " writes of 4 KiB, one behind the other, to ";
+    fill(what + "qcow2 with extended L2 entries", Made.IN_EXTENDED, count, "-w");
+  }
+
+  private void bench(String name, Source source, String... options) throws IOException {
+    if (wanted(name)) {
+      List<String> words = benchWords(options);
+      words.add(source.path().toString());
+      measure(name, words, Made.NOTHING);
+    }
+  }
+
+  private void fill(String name, Made image, String... options) throws IOException {
+    if (wanted(name)) {
+      measure(name, benchWords(options), image);
+    }
+  }
+
+  private static List<String> benchWords(String... options) {
+    List<String> words = new ArrayList<>(List.of("bench", "-t", "unsafe", "-f", "qcow2"));
+    for (String option : options) {
+      words.addAll(List.of(option.split(" ")));
+    }
+    return words;
+  }
+
   /** Something that makes an input, or finds it made. */
   private interface Source {
     Path path() throws IOException;
@@ -138,7 +191,7 @@ final class Compete {
       return;
     }
     List<String> words = List.of("convert", "-f", from, "-O", to, source.path().toString());
-    measure(name, words, true);
+    measure(name, words, Made.FILE);
   }
 
   /** As {@link #convert} from the raw file system into a compressed image. */
@@ -150,7 +203,7 @@ final class Compete {
     words.addAll(speed);
     words.addAll(type);
     words.add(inputs.tree().toString());
-    measure(name, words, true);
+    measure(name, words, Made.FILE);
   }
 
   private void look(String name, Source source, String... command) throws IOException {
@@ -162,7 +215,7 @@ final class Compete {
     if (command[0].equals("compare")) {
       words.add(inputs.random().toString());
     }
-    measure(name, words, false);
+    measure(name, words, Made.NOTHING);
   }
 
   private boolean wanted(String name) {
@@ -179,7 +232,7 @@ final class Compete {
     return shortRun ? 31 : 7;
   }
 
-  private void measure(String name, List<String> words, boolean output) throws IOException {
+  private void measure(String name, List<String> words, Made output) throws IOException {
     boolean shortRun = name.endsWith("(short)");
     Case which =
         new Case(
@@ -191,7 +244,7 @@ final class Compete {
     System.err.println("measuring " + which.name);
     String note;
     try {
-      note = Verdict.on(options.folder, which.qemu, which.imago, output);
+      note = Verdict.on(options.folder, inputs, which.qemu, which.imago, output);
     } catch (IOException e) {
       System.err.println(e.getMessage());
       rows.add(new Row(which, new Samples(), new Samples(), new Samples(), "failed"));
@@ -205,26 +258,30 @@ final class Compete {
         switch ((round + turn) % 3) {
           case 0 -> qemu.add(once(which.qemu, output));
           case 1 -> imago.add(once(which.imago, output));
-          default -> empty.add(once(options.empty, false));
+          default -> empty.add(once(options.empty, Made.NOTHING));
         }
       }
     }
     rows.add(new Row(which, qemu, imago, empty, note));
   }
 
-  private Child.Cost once(List<String> command, boolean output) throws IOException {
+  private Child.Cost once(List<String> command, Made output) throws IOException {
     Path target = options.folder.resolve("target");
     Path out = options.folder.resolve("out");
     Path err = options.folder.resolve("err");
     Files.deleteIfExists(target);
-    if (output) {
+    inputs.begin(output, target);
+    if (output != Made.NOTHING) {
       Child.Cost rest = Child.run(List.of("sync", "-f", options.folder.toString()), out, err);
       if (rest.exitCode() != 0) {
         throw new IOException("sync ended with " + rest.exitCode());
       }
     }
     Child.Cost cost =
-        Child.run(output ? joined(command, List.of(target.toString())) : command, out, err);
+        Child.run(
+            output == Made.NOTHING ? command : joined(command, List.of(target.toString())),
+            out,
+            err);
     Files.deleteIfExists(target);
     if (cost.exitCode() != 0) {
       throw new IOException(String.join(" ", command) + " ended with " + cost.exitCode());

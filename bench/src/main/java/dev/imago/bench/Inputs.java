@@ -37,6 +37,20 @@ final class Inputs {
     return quick ? 1600 : 16_000;
   }
 
+  /** Requests of 4 KiB in a run of {@code bench}; each of them fits into a cluster of its own. */
+  int requests() {
+    return quick ? 1000 : 32_000;
+  }
+
+  /** Makes the image that a program is to write into, if it is one that exists before. */
+  void begin(Compete.Made output, Path target) throws IOException {
+    String extended = "extended_l2=" + (output == Compete.Made.IN_EXTENDED ? "on" : "off");
+    if (output == Compete.Made.IN_QCOW2 || output == Compete.Made.IN_EXTENDED) {
+      Files.deleteIfExists(target);
+      tool("qemu-img", "create", "-q", "-f", "qcow2", "-o", extended, target, dataBytes());
+    }
+  }
+
   /** Guest bytes that have a cluster in the image in use. */
   long usedBytes() {
     return quick ? 4 * GIB : 256 * GIB;
