@@ -131,12 +131,7 @@ final class BenchCommand {
   private void run(Source source) throws Exception {
     FileName name = source.name();
     CacheMode mode = CacheMode.target(cache);
-    if (write && forceShare) {
-      throw new Failure(
-          "Could not open '"
-              + name.typed()
-              + "': force-share=on can only be used with read-only images");
-    }
+    Opening.requireLocks(name, write, forceShare);
     if (nativeIo && !mode.direct()) {
       throw new Failure(
           "Could not open '"

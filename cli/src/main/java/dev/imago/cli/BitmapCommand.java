@@ -36,6 +36,7 @@ final class BitmapCommand {
   private @Nullable String sourceFile;
   private @Nullable String sourceFormat;
   private long granularity;
+  private boolean imageOpts;
 
   private BitmapCommand(Terminal terminal) {
     this.terminal = terminal;
@@ -55,7 +56,7 @@ final class BitmapCommand {
     if (operands.size() != 2) {
       throw new Failure("Expecting filename and bitmap name");
     }
-    command.run(FileName.of(operands.get(0)), operands.get(1));
+    command.run(Source.of(operands.get(0), command.imageOpts, command.format), operands.get(1));
     return 0;
   }
 
@@ -68,7 +69,8 @@ final class BitmapCommand {
       case "f" -> format = value;
       case "granularity" ->
           granularity = Size.require(terminal, "granularity", value, 0, Long.MAX_VALUE);
-      default -> throw GetOpt.notSupported(option);
+      case "object" -> terminal.secrets().add(value);
+      default -> imageOpts = true;
     }
   }
 
@@ -92,13 +94,17 @@ final class BitmapCommand {
     return actions.stream().anyMatch(action -> action.name().equals(name));
   }
 
-  private void run(FileName file, String bitmap) throws Exception {
-    try (Image image = Opening.image(file, Opening.options(format).writable(true));
+  private void run(Source target, String bitmap) throws Exception {
+    FileName file = target.name();
+    try (Image image =
+            Opening.image(
+                file, target.options(terminal.secrets()).writable(true).withoutBacking());
         Image source =
             sourceFile == null
                 ? null
-                : Opening.image(FileName.of(sourceFile), Opening.options(sourceFormat))) {
-      if (format == null && image.format().equals("raw")) {
+                : Opening.image(
+                    FileName.of(sourceFile), Opening.options(sourceFormat).withoutBacking())) {
+      if (target.format() == null && image.format().equals("raw")) {
         Opening.warnOfProbing(terminal, file);
       }
       for (Action action : actions) {
@@ -124,6 +130,9 @@ final class BitmapCommand {
           action.name().equals("add")
               ? "Can't store persistent bitmaps to " + image.name() + ": Operation not supported"
               : "Dirty bitmap '" + bitmap + "' not found");
+    }
+    if (action.name().equals("merge") && !source.format().equals("qcow2")) {
+      throw new IllegalArgumentException("Dirty bitmap '" + action.source() + "' not found");
     }
     Bitmaps bitmaps = Qcow2.bitmaps(image);
     switch (action.name()) {

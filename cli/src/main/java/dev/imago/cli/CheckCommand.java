@@ -59,6 +59,7 @@ final class CheckCommand {
     final OutputFormat outputFormat = OutputFormat.of(output);
     // The check reads each table once: there is nothing for a cache mode to change.
     CacheMode.source(cache);
+    Opening.requireLocks(name, repair != null, forceShare);
     var progress =
         new ProgressOutput(terminal, "check", quiet ? ProgressOutput.Style.NONE : style, 1);
     progress.begin();

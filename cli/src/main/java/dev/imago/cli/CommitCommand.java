@@ -1,6 +1,7 @@
 package dev.imago.cli;
 
 import dev.imago.Commit;
+import dev.imago.CommitException;
 import dev.imago.OpenOptions;
 import dev.imago.ReferenceFailedException;
 import dev.imago.image.Image;
@@ -33,6 +34,7 @@ final class CommitCommand {
     long rate = 0;
     boolean drop = false;
     boolean quiet = false;
+    boolean imageOpts = false;
     ProgressOutput.Style style = ProgressOutput.Style.NONE;
     for (String option = options.next(); option != null; option = options.next()) {
       switch (option) {
@@ -48,14 +50,17 @@ final class CommitCommand {
         case "p" -> style = ProgressOutput.Style.HUMAN;
         case "q" -> quiet = true;
         case "progress" -> style = ProgressOutput.style(options.value());
-        default -> throw GetOpt.notSupported(option);
+        case "object" -> terminal.secrets().add(options.value());
+        default -> imageOpts = true;
       }
     }
-    FileName name = options.onlyFile();
+    String typed = options.onlyFile().typed();
     CacheMode mode = CacheMode.target(cache);
-    OpenOptions how = Opening.options(format).direct(mode.direct()).sync(mode.sync());
+    Source source = Source.of(typed, imageOpts, format);
+    FileName name = source.name();
+    OpenOptions how = source.options(terminal.secrets()).direct(mode.direct()).sync(mode.sync());
     try (Image image = Opening.image(name, how.writable(true))) {
-      if (format == null && image.format().equals("raw")) {
+      if (source.format() == null && image.format().equals("raw")) {
         Opening.warnOfProbing(terminal, name);
       }
     }
@@ -66,7 +71,16 @@ final class CommitCommand {
       // qemu-img leaves the image as it is whenever a base is named, even if it is the next one.
       commit = commit.into(base).keep(true);
     }
-    run(commit, progress);
+    try {
+      run(commit, progress);
+    } catch (CommitException e) {
+      if (base == null) {
+        throw e;
+      }
+      // With a base there is one thing only that can be wrong; the library names the file.
+      throw new Failure(
+          "Did not find '" + base + "' in the backing chain of '" + name.typed() + "'", 1, e);
+    }
     if (!quiet) {
       terminal.line("Image committed.");
     }

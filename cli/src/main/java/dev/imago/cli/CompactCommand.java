@@ -11,7 +11,9 @@ final class CompactCommand {
     Option.value('f'),
     Option.flag('p'),
     Option.flag('q'),
-    Option.value("progress")
+    Option.value("progress"),
+    Option.value("object"),
+    Option.flag("image-opts")
   };
 
   private CompactCommand() {}
@@ -20,6 +22,7 @@ final class CompactCommand {
     GetOpt options = new GetOpt(args, 0, true, OPTIONS);
     String format = null;
     boolean quiet = false;
+    boolean imageOpts = false;
     ProgressOutput.Style style = ProgressOutput.Style.NONE;
     for (String option = options.next(); option != null; option = options.next()) {
       switch (option) {
@@ -29,15 +32,18 @@ final class CompactCommand {
         case "f" -> format = options.value();
         case "p" -> style = ProgressOutput.Style.HUMAN;
         case "progress" -> style = ProgressOutput.style(options.value());
-        default -> quiet = true;
+        case "q" -> quiet = true;
+        case "object" -> terminal.secrets().add(options.value());
+        default -> imageOpts = true;
       }
     }
-    FileName name = options.onlyFile();
+    Source source = options.onlySource(imageOpts, format);
     CompactResult result;
     var progress =
         new ProgressOutput(terminal, "compact", quiet ? ProgressOutput.Style.NONE : style, 1);
     boolean done = false;
-    try (Image image = Opening.image(name, Opening.options(format).writable(true))) {
+    try (Image image =
+        Opening.image(source.name(), source.options(terminal.secrets()).writable(true))) {
       if (!Compact.supported(image)) {
         throw new Failure("Images of format '" + image.format() + "' cannot be compacted");
       }

@@ -57,6 +57,7 @@ final class ConvertCommand {
 
   private final Terminal terminal;
   private @Nullable String sourceFormat;
+  private @Nullable String askedFormat;
   private String targetFormat = "raw";
   private final StringBuilder list = new StringBuilder();
   private String targetCache = "unsafe";
@@ -111,13 +112,17 @@ final class ConvertCommand {
   private void take(String option, String value) throws Failure {
     switch (option) {
       case "f" -> sourceFormat = value;
-      case "O" -> targetFormat = value;
+      case "O" -> {
+        askedFormat = value;
+        targetFormat = value;
+      }
       case "o" -> CreateCommand.append(list, value);
       case "t" -> targetCache = value;
       case "T" -> sourceCache = value;
       case "backing" -> backing = value;
       case "backing-format" -> backingFormat = value;
       case "S" -> sparse = sparse(value);
+      case "r" -> rate = Size.require(terminal, "rate limit", value, 0, Long.MAX_VALUE);
       case "m" -> parallelism = parallelism(value);
       // Several threads write wherever they are: the order is never kept.
       case "W" -> {}
@@ -137,14 +142,13 @@ final class ConvertCommand {
         SnapshotCommand.requireValid(value);
         snapshot = value;
       }
-      case "r" -> rate = Size.require(terminal, "rate limit", value, 0, Long.MAX_VALUE);
       case "bitmaps" -> bitmaps = true;
       case "skip-broken-bitmaps" -> skipBroken = true;
       case "progress" -> style = ProgressOutput.style(value);
       case "object" -> terminal.secrets().add(value);
       case "image-opts" -> imageOpts = true;
       case "target-image-opts" -> targetImageOpts = true;
-      default -> throw GetOpt.notSupported(option);
+      default -> throw new IllegalArgumentException(option);
     }
   }
 
@@ -317,7 +321,8 @@ final class ConvertCommand {
       size += source.size();
     }
     // Only an image that exists can be named by a list of options: -n is required.
-    Source known = Source.of(operand, targetImageOpts, targetImageOpts ? null : targetFormat);
+    Source known =
+        Source.of(operand, targetImageOpts, targetImageOpts ? askedFormat : targetFormat);
     FileName target = known.name();
     @Nullable CreateParameters parameters =
         existing ? null : parameters(target, size, sources.size());

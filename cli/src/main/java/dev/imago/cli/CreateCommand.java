@@ -144,6 +144,9 @@ final class CreateCommand {
           "Error: Trying to create an image with the same filename as the backing file");
     }
     if (unsafe) {
+      if (!parameters.has("backing_fmt")) {
+        throw new Failure("Backing file specified without backing format");
+      }
       return -1;
     }
     FileName typed = FileName.of(backing);

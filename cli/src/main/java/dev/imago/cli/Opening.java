@@ -48,6 +48,16 @@ final class Opening {
     Safety.vet(name, format, exitCode);
   }
 
+  /** Refuses to write to an image without its locks. */
+  static void requireLocks(FileName name, boolean writable, boolean forceShare) throws Failure {
+    if (writable && forceShare) {
+      throw new Failure(
+          "Could not open '"
+              + name.typed()
+              + "': force-share=on can only be used with read-only images");
+    }
+  }
+
   /** Opens something, or ends the command with {@code exitCode}. */
   static <T> T attempt(FileName name, int exitCode, Attempt<T> attempt) throws Failure {
     try {

@@ -42,6 +42,7 @@ final class RebaseCommand {
     boolean quiet = false;
     boolean share = false;
     boolean compressed = false;
+    boolean imageOpts = false;
     ProgressOutput.Style style = ProgressOutput.Style.NONE;
     for (String option = options.next(); option != null; option = options.next()) {
       switch (option) {
@@ -60,10 +61,11 @@ final class RebaseCommand {
         case "force-share" -> share = true;
         case "compress" -> compressed = true;
         case "progress" -> style = ProgressOutput.style(options.value());
-        default -> throw GetOpt.notSupported(option);
+        case "object" -> terminal.secrets().add(options.value());
+        default -> imageOpts = true;
       }
     }
-    FileName name = options.onlyFile();
+    String typed = options.onlyFile().typed();
     if (!unsafe && backing == null) {
       throw new UsageException("Must specify backing file (-b) or use unsafe mode (-u)");
     }
@@ -74,7 +76,9 @@ final class RebaseCommand {
       progress.begin();
       CacheMode mode = CacheMode.target(cache);
       CacheMode sourceMode = CacheMode.source(sourceCache);
-      OpenOptions how = Opening.options(format).direct(mode.direct()).sync(mode.sync());
+      Source source = Source.of(typed, imageOpts, format);
+      FileName name = source.name();
+      OpenOptions how = source.options(terminal.secrets()).direct(mode.direct()).sync(mode.sync());
       look(terminal, name, how, unsafe, backingFormat);
       Rebase rebase =
           rebase(backing, backingFormat)

@@ -59,12 +59,7 @@ final class SnapshotCommand {
     Source source = options.onlySource(imageOpts, format);
     FileName name = source.name();
     boolean writable = !action.isEmpty() && !action.equals("list");
-    if (writable && forceShare) {
-      throw new Failure(
-          "Could not open '"
-              + name.typed()
-              + "': force-share=on can only be used with read-only images");
-    }
+    Opening.requireLocks(name, writable, forceShare);
     OpenOptions how = source.options(terminal.secrets()).writable(writable).forceShare(forceShare);
     try (Image image = Opening.image(name, writable ? how : how.withoutKey())) {
       if (writable && source.format() == null && image.format().equals("raw")) {
