@@ -6,6 +6,7 @@ import dev.imago.image.CheckResult;
 import dev.imago.image.Image;
 import dev.imago.image.Progress;
 import dev.imago.image.ReferenceOpener;
+import dev.imago.image.RepairMode;
 import dev.imago.qcow2.Qcow2;
 import dev.imago.qcow2.Qcow2OpenOptions;
 import dev.imago.storage.Storage;
@@ -23,6 +24,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
 import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -32,6 +34,8 @@ class MaintenanceCrashTest {
   private static final int SEEDS = LONG ? 40 : 2;
   private static final int KEPT = LONG ? 120 : 30;
   private static final int SIZE = 256 << 10;
+
+  private static int crashes;
 
   @TempDir private Path folder;
 
@@ -73,6 +77,9 @@ class MaintenanceCrashTest {
         CreateOptions.of("qcow2", name.equals("top") ? SIZE : SIZE - (random.nextInt(2) << 16))
             .clusterSize(random.nextBoolean() ? 512 : 4096)
             .version(random.nextInt(4) == 0 ? 2 : 3);
+    if (random.nextInt(4) == 0) {
+      options = options.clusterSize(16384).version(3).extendedL2(true);
+    }
     try (Image image =
         Disks.created(path, backing == null ? options : options.backing(backing, "qcow2"))) {
       for (int i = 0; i < 10; i++) {
@@ -110,8 +117,9 @@ class MaintenanceCrashTest {
     kept.add(group.crash(random, Bias.ALL));
     for (Map<String, CrashImage> left : kept) {
       judge(left, shown);
+      goOn(left, shown, baseWritable, work);
     }
-    System.out.printf("seed %d: %d crashes%n", seed, kept.size());
+    crashes += kept.size();
   }
 
   private static void consider(
@@ -132,23 +140,59 @@ class MaintenanceCrashTest {
     }
   }
 
-  private static void judge(Map<String, CrashImage> left, byte[] shown) throws IOException {
+  private static Machine again(Map<String, CrashImage> left, boolean baseWritable) {
     CrashGroup group = new CrashGroup();
-    Map<String, CrashStorage> storages =
+    return new Machine(
         Map.of(
             "base", group.storage("base", left.get("base")),
             "other", group.storage("other", left.get("other")),
-            "top", group.storage("top", left.get("top")));
-    try (Image top = new Machine(storages, false).open()) {
+            "top", group.storage("top", left.get("top"))),
+        baseWritable);
+  }
+
+  private static void judge(Map<String, CrashImage> left, byte[] shown) throws IOException {
+    judge(again(left, false), shown);
+  }
+
+  private static void judge(Machine machine, byte[] shown) throws IOException {
+    try (Image top = machine.open()) {
       assertThat(Arrays.equals(Disks.read(top), shown)).as("what the guest sees").isTrue();
     }
     for (String name : List.of("base", "top")) {
-      try (CrashStorage storage = new CrashGroup().storage(name, left.get(name))) {
+      CrashImage content = machine.storages().get(name).content();
+      try (CrashStorage storage = new CrashGroup().storage(name, content)) {
         CheckResult found = Qcow2.check(storage, Progress.NONE);
         assertThat(found.corruptions() + found.checkErrors())
             .as("%s: %s", name, found.findings())
             .isZero();
       }
+    }
+  }
+
+  /** The image is repaired or not, and the same is done once more, to its end. */
+  private static void goOn(
+      Map<String, CrashImage> left, byte[] shown, boolean baseWritable, Work work)
+      throws IOException {
+    Machine machine = again(left, baseWritable);
+    if (shown[0] % 2 == 0) {
+      for (String name : List.of("base", "top")) {
+        CrashStorage storage = machine.storages().get(name);
+        Qcow2.repair(storage, RepairMode.ALL, Progress.NONE);
+        assertThat(Qcow2.check(storage, Progress.NONE).findings()).as("repaired").isEmpty();
+      }
+      judge(machine, shown);
+    }
+    try (Image top = machine.open()) {
+      work.run(machine, top);
+    }
+    judge(machine, shown);
+  }
+
+  @AfterAll
+  static void tells() {
+    System.out.printf("%d crashes of commits and rebases%n", crashes);
+    if (LONG) {
+      assertThat(crashes).isGreaterThanOrEqualTo(600);
     }
   }
 
