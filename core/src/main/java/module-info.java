@@ -5,6 +5,7 @@
  */
 module dev.imago {
   exports dev.imago;
+  exports dev.imago.filter;
   exports dev.imago.image;
   exports dev.imago.qcow2;
   exports dev.imago.raw;

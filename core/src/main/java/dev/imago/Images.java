@@ -176,7 +176,15 @@ public final class Images {
     }
   }
 
-  private static Image open(Storage storage, @Nullable Path path, OpenOptions options)
+  /**
+   * Opens an image that is kept in a storage, and that has a place among files all the same: the
+   * storage filters what is in that file.
+   *
+   * @param storage belongs to the image, and is closed too if opening fails
+   * @param path the file; relative names inside the image are relative to its folder. Null if there
+   *     is none
+   */
+  public static Image open(Storage storage, @Nullable Path path, OpenOptions options)
       throws IOException {
     try {
       String format = options.format();

@@ -64,6 +64,8 @@ class ImportRuleTest {
     assertThat(allowed("dev.imago.raw", "dev.imago.crypto.SectorCipher")).isFalse();
     assertThat(allowed("dev.imago.qcow2", "javax.crypto.Cipher")).isFalse();
     assertThat(allowed("dev.imago.crypto", "dev.imago.qcow2.Qcow2")).isFalse();
+    assertThat(allowed("dev.imago.filter", "dev.imago.qcow2.Qcow2")).isFalse();
+    assertThat(allowed("dev.imago.qcow2", "dev.imago.filter.FaultStorage")).isFalse();
 
     assertThat(allowed("dev.imago", "dev.imago.qcow2.Qcow2")).isTrue();
     assertThat(allowed("dev.imago.qcow2", "dev.imago.storage.Storage")).isTrue();
@@ -94,6 +96,8 @@ class ImportRuleTest {
       // ExtendedOpenOption.DIRECT
       case "dev.imago.storage" -> usedPackage.equals("com.sun.nio.file");
       case "dev.imago.internal" -> false;
+      case "dev.imago.filter" ->
+          usedPackage.equals("dev.imago.image") || usedPackage.equals("dev.imago.storage");
       case "dev.imago.crypto" ->
           usedPackage.equals("dev.imago.image")
               || usedPackage.equals("dev.imago.storage")

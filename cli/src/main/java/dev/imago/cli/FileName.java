@@ -1,7 +1,9 @@
 package dev.imago.cli;
 
+import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A file's name as it was typed or as it stands in an image. {@code file:} before it is taken off;
@@ -9,8 +11,14 @@ import java.nio.file.Path;
  *
  * @param typed the whole name
  * @param literal the name without {@code file:}
+ * @param nodes block drivers, if that is what was typed, or null
  */
-record FileName(String typed, String literal) {
+record FileName(String typed, String literal, @Nullable BlockOptions nodes) {
+
+  /** The name of a file. */
+  FileName(String typed, String literal) {
+    this(typed, literal, null);
+  }
 
   /** Takes a name apart. */
   static FileName of(String typed) {
@@ -48,11 +56,24 @@ record FileName(String typed, String literal) {
    *     open}
    */
   Path path() throws Failure {
+    if (nodes != null) {
+      throw new Failure("This command opens files, and no other block drivers");
+    }
     requireLocal();
     if (literal.isEmpty()) {
       throw new Failure("The 'file' block driver requires a file name");
     }
     return toPath();
+  }
+
+  /** Refuses a file where only a device may stand. */
+  void requireDevice() throws Failure {
+    if (Files.isRegularFile(path())) {
+      throw new Failure(
+          "'host_device' driver requires '"
+              + literal
+              + "' to be either a character or block device");
+    }
   }
 
   /** The path of a file that is to be made. */

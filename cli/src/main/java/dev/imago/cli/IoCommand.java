@@ -117,18 +117,26 @@ final class IoCommand {
   }
 
   private IoTarget target(String operand) throws Failure {
-    IoOpen.refuseCopyOnRead(copyOnRead);
     CacheMode mode = CacheMode.target(cache);
     IoOpen.requireDirect(operand, IoOpen.needsDirect(aio), mode);
     return new IoTarget(
-        imageOpts ? listed(operand) : Source.ofName(operand, format),
+        imageOpts ? listed(operand) : named(operand),
         readOnly,
         snapshot,
         mode,
         IoTarget.writesThrough(cache),
         IoOpen.discards(discard),
         forceShare,
+        copyOnRead,
         null);
+  }
+
+  private Source named(String operand) throws Failure {
+    try {
+      return Source.named(operand, format);
+    } catch (Failure e) {
+      throw new Failure("can't open device " + operand + ": " + e.getMessage(), 1, e);
+    }
   }
 
   private static Source listed(String operand) throws Failure {

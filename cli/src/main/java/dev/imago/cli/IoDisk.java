@@ -144,7 +144,7 @@ final class IoDisk {
     Image image = io.image();
     Qcow2Info qcow2 = null;
     Source source = io.target().source();
-    if (source != null && image.format().equals("qcow2")) {
+    if (source != null && source.name().nodes() == null && image.format().equals("qcow2")) {
       Inspection found = Images.inspect(source.name().path(), source.format(), true);
       qcow2 = found.qcow2();
     }

@@ -22,7 +22,6 @@ final class IoOpen {
     if (io.isOpen()) {
       throw new Failure("file open already, try 'help close'");
     }
-    refuseCopyOnRead(arguments.has('C'));
     String path = operands.isEmpty() ? null : operands.getFirst();
     requireDirect(path, direct, mode);
     io.open(
@@ -34,13 +33,18 @@ final class IoOpen {
             IoTarget.writesThrough(cache),
             discards,
             arguments.has('U'),
+            arguments.has('C'),
             null));
   }
 
   private static @Nullable Source source(@Nullable String path, @Nullable String options)
       throws Failure {
     if (options == null) {
-      return path == null ? null : Source.ofName(path, null);
+      try {
+        return path == null ? null : Source.named(path, null);
+      } catch (Failure e) {
+        throw new Failure("can't open device " + path + ": " + e.getMessage(), 1, e);
+      }
     }
     String file = path == null ? "" : ",file.filename=" + OptionList.quote(path);
     try {
@@ -48,7 +52,10 @@ final class IoOpen {
       return path == null
           ? source
           : new Source(
-              new FileName(path, path), source.format(), source.keys(), source.lazyRefcounts());
+              new FileName(path, path, source.name().nodes()),
+              source.format(),
+              source.keys(),
+              source.lazyRefcounts());
     } catch (Failure e) {
       String what = path == null ? "can't open: " : "can't open device " + path + ": ";
       throw new Failure(what + e.getMessage(), 1, e);
@@ -83,13 +90,6 @@ final class IoOpen {
               + path
               + ": aio=native was specified, but it requires cache.direct=on, which was not"
               + " specified.");
-    }
-  }
-
-  /** Refuses what is not there yet. */
-  static void refuseCopyOnRead(boolean asked) throws Failure {
-    if (asked) {
-      throw GetOpt.notSupported("C");
     }
   }
 

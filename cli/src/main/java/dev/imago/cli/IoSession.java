@@ -1,5 +1,6 @@
 package dev.imago.cli;
 
+import dev.imago.filter.FaultStorage;
 import dev.imago.image.Image;
 import java.io.IOException;
 import java.util.ArrayList;
@@ -12,6 +13,7 @@ final class IoSession {
   private final IoRequests requests = new IoRequests();
   private @Nullable Image image;
   private @Nullable IoTarget target;
+  private List<FaultStorage> faulty = List.of();
   private boolean ended;
 
   IoSession(Terminal terminal) {
@@ -56,14 +58,24 @@ final class IoSession {
     return target;
   }
 
+  /** The storages below the open image that can hold requests up. */
+  List<FaultStorage> faulty() {
+    return faulty;
+  }
+
   /** Opens an image where none is open. */
   void open(IoTarget how) throws Failure {
-    image = how.open(terminal);
+    IoTarget.Opened opened = how.open(terminal);
+    image = opened.image();
+    faulty = opened.faulty();
     target = how;
   }
 
   /** Waits for what is under way, and closes the image if one is open. */
   void close() throws IOException {
+    // Nobody is left who could resume them.
+    faulty.forEach(FaultStorage::resumeAll);
+    faulty = List.of();
     requests.await();
     Image closing = image;
     image = null;

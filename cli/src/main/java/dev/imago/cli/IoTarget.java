@@ -3,12 +3,15 @@ package dev.imago.cli;
 import dev.imago.CreateOptions;
 import dev.imago.Images;
 import dev.imago.OpenOptions;
+import dev.imago.filter.CopyOnReadImage;
+import dev.imago.filter.FaultStorage;
 import dev.imago.image.Image;
 import dev.imago.image.References;
 import dev.imago.image.SyncMode;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -21,6 +24,7 @@ import org.jspecify.annotations.Nullable;
  * @param writeThrough whether every write is flushed
  * @param discards whether a request to discard does anything
  * @param forceShare whether no locks are taken
+ * @param copyOnRead whether reads copy what the backing image has
  * @param lazyRefcounts whether counts may be written late; null if the source or the image says so
  */
 record IoTarget(
@@ -31,12 +35,21 @@ record IoTarget(
     boolean writeThrough,
     boolean discards,
     boolean forceShare,
+    boolean copyOnRead,
     @Nullable Boolean lazyRefcounts) {
 
   /** Another mode. */
   IoTarget withReadOnly(boolean newReadOnly) {
     return new IoTarget(
-        source, newReadOnly, snapshot, cache, writeThrough, discards, forceShare, lazyRefcounts);
+        source,
+        newReadOnly,
+        snapshot,
+        cache,
+        writeThrough,
+        discards,
+        forceShare,
+        copyOnRead,
+        lazyRefcounts);
   }
 
   /** Another use of the host's cache. */
@@ -49,13 +62,14 @@ record IoTarget(
         writesThrough(mode),
         discards,
         forceShare,
+        copyOnRead,
         lazyRefcounts);
   }
 
   /** Reference counts that may be written late, or not. */
   IoTarget withLazyRefcounts(boolean lazy) {
     return new IoTarget(
-        source, readOnly, snapshot, cache, writeThrough, discards, forceShare, lazy);
+        source, readOnly, snapshot, cache, writeThrough, discards, forceShare, copyOnRead, lazy);
   }
 
   /** Whether a cache mode flushes every write. */
@@ -63,8 +77,15 @@ record IoTarget(
     return mode.equals("writethrough") || mode.equals("directsync");
   }
 
+  /**
+   * An open image.
+   *
+   * @param faulty the storages below it that can hold requests up
+   */
+  record Opened(Image image, List<FaultStorage> faulty) {}
+
   /** Opens it. */
-  Image open(Terminal terminal) throws Failure {
+  Opened open(Terminal terminal) throws Failure {
     if (source == null) {
       throw new Failure("can't open: Must specify either driver or file");
     }
@@ -88,11 +109,21 @@ record IoTarget(
       if (lazyRefcounts != null) {
         how = how.lazyRefcounts(lazyRefcounts);
       }
-      Image image = Images.open(name.path(), how);
-      if (!readOnly && format == null && image.format().equals("raw")) {
-        Opening.warnOfProbing(terminal, name);
+      BlockNodes nodes = new BlockNodes(how, said -> terminal.print(said + "\n"));
+      Image image;
+      if (name.nodes() != null) {
+        image = nodes.image(name.nodes().copy());
+      } else {
+        image = Images.open(name.path(), how);
+        if (!readOnly && format == null && image.format().equals("raw")) {
+          Opening.warnOfProbing(terminal, name);
+        }
       }
-      return snapshot && !readOnly ? overlay(image) : image;
+      if (snapshot && !readOnly) {
+        image = overlay(image);
+      }
+      return new Opened(
+          copyOnRead && !image.readOnly() ? new CopyOnReadImage(image) : image, nodes.faulty());
     } catch (IOException e) {
       throw refused(name, whyNotOpen(name, e), e);
     } catch (Failure e) {
@@ -105,7 +136,12 @@ record IoTarget(
   }
 
   private static Failure refused(FileName name, String why, Exception cause) {
-    return new Failure("can't open device " + name.typed() + ": " + why, 1, cause);
+    // A list of options is no name.
+    boolean listed =
+        !name.typed().equals(name.literal())
+            && !FileName.protocol(name.typed()).matches("file|json|blkdebug");
+    String what = listed ? "can't open: " : "can't open device " + name.typed() + ": ";
+    return new Failure(what + why, 1, cause);
   }
 
   /** An image over this one that takes what is written, and has no name any more. */

@@ -31,8 +31,23 @@ final class Opening {
 
   /** Opens an image, or ends the command with {@code exitCode}. */
   static Image image(FileName name, OpenOptions options, int exitCode) throws Failure {
+    BlockOptions nodes = name.nodes();
+    if (nodes != null) {
+      return nodes(name, nodes, options, exitCode);
+    }
     requireKnown(name, options.format(), exitCode);
     return attempt(name, exitCode, path -> Images.open(path, options));
+  }
+
+  private static Image nodes(FileName name, BlockOptions nodes, OpenOptions options, int exitCode)
+      throws Failure {
+    try {
+      return new BlockNodes(options, said -> {}).image(nodes.copy());
+    } catch (IOException e) {
+      throw Errors.opening(name, e, exitCode);
+    } catch (Failure e) {
+      throw new Failure("Could not open '" + name.typed() + "': " + e.getMessage(), exitCode, e);
+    }
   }
 
   /**

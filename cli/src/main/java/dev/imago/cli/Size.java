@@ -157,6 +157,17 @@ record Size(Kind kind, long bytes) {
    * @throws Failure in the words of QEMU's option parser
    */
   static long requireParameter(Terminal terminal, String name, String text) throws Failure {
+    Size size = parameter(name, text);
+    warnOfHex(terminal, size, text);
+    return size.bytes;
+  }
+
+  /**
+   * As {@link #requireParameter}, without a warning.
+   *
+   * @throws Failure in the words of QEMU's option parser
+   */
+  static Size parameter(String name, String text) throws Failure {
     Size size = parse(text);
     return switch (size.kind) {
       case INVALID ->
@@ -168,10 +179,7 @@ record Size(Kind kind, long bytes) {
                   + "and exabytes, respectively.");
       case OUT_OF_RANGE ->
           throw new Failure("Value '" + text + "' is out of range for parameter '" + name + "'");
-      case OK, OK_HEX_WITH_UNIT -> {
-        warnOfHex(terminal, size, text);
-        yield size.bytes;
-      }
+      case OK, OK_HEX_WITH_UNIT -> size;
     };
   }
 

@@ -2,7 +2,9 @@ package dev.imago.cli;
 
 import dev.imago.OpenOptions;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -32,17 +34,24 @@ record Source(
    * @param imageOpts whether it is a list of options
    */
   static Source of(String operand, boolean imageOpts, @Nullable String format) throws Failure {
-    if (!imageOpts) {
-      return ofName(operand, format);
-    }
-    if (format != null) {
+    if (imageOpts && format != null) {
       throw new Failure("--image-opts and --format are mutually exclusive");
     }
     try {
-      return parse(operand);
+      return imageOpts ? parse(operand) : named(operand, format);
     } catch (Failure e) {
       throw new Failure("Could not open '" + operand + "': " + e.getMessage(), 1, e);
     }
+  }
+
+  /**
+   * A name of any kind.
+   *
+   * @throws Failure in QEMU's words, without {@code Could not open}
+   */
+  static Source named(String operand, @Nullable String format) throws Failure {
+    Source source = ofProtocol(operand, format);
+    return source != null ? source : ofName(operand, format);
   }
 
   /**
@@ -54,52 +63,72 @@ record Source(
     if (operand.indexOf('=') < 0) {
       throw new Failure("Cannot find device='" + operand + "' nor node-name='" + operand + "'");
     }
-    String driver = null;
-    String file = null;
-    boolean fileNamed = false;
-    List<@Nullable String> keys = new ArrayList<>();
-    Boolean lazyRefcounts = null;
+    Map<String, String> options = new LinkedHashMap<>();
     for (OptionList.Pair pair : OptionList.pairs(operand)) {
-      String value = pair.value();
-      int depth = 0;
-      String key = pair.name();
-      while (key.startsWith(BACKING)) {
-        key = key.substring(BACKING.length());
-        depth++;
+      options.put(pair.name(), pair.value());
+    }
+    return of(operand, options);
+  }
+
+  /** A name that is more than a file's: {@code json:{…}} or {@code blkdebug:CONFIG:FILE}. */
+  private static @Nullable Source ofProtocol(String operand, @Nullable String format)
+      throws Failure {
+    Map<String, String> options = new LinkedHashMap<>();
+    if (operand.startsWith("json:")) {
+      JsonReader.read(operand.substring("json:".length()), options);
+      if (format != null && options.putIfAbsent("driver", format) != null) {
+        throw new Failure("Driver specified twice");
       }
-      if (key.equals("encrypt.key-secret")) {
-        while (keys.size() <= depth) {
-          keys.add(null);
-        }
-        keys.set(depth, value);
-        continue;
+    } else if (operand.startsWith("blkdebug:")) {
+      String rest = operand.substring("blkdebug:".length());
+      int colon = rest.indexOf(':');
+      if (colon < 0) {
+        throw new Failure("blkdebug: there is no colon before the image's name");
       }
-      if (depth > 0) {
-        throw new Failure("Parameter '" + pair.name() + "' is not supported here");
+      if (format != null) {
+        options.put("driver", format);
       }
-      switch (key) {
-        case "driver" -> driver = value;
-        case "file.filename", "filename" -> {
-          file = value;
-          fileNamed |= key.startsWith("file.");
-        }
-        case "file.driver" -> {
-          requireFile(value);
-          fileNamed = true;
-        }
-        case "lazy-refcounts" -> lazyRefcounts = OptionList.isOn(key, value);
-        case "encrypt.format" -> {
-          if (!value.equals("luks") && !value.equals("aes")) {
-            throw new Failure("Parameter 'encrypt.format' does not accept value '" + value + "'");
-          }
-        }
-        default -> throw new Failure("Parameter '" + key + "' is not supported here");
+      options.put("file.driver", "blkdebug");
+      options.put("file.config", rest.substring(0, colon));
+      options.put("file.image.filename", rest.substring(colon + 1));
+    } else {
+      return null;
+    }
+    return of(operand, options);
+  }
+
+  /**
+   * An image that options describe.
+   *
+   * @param typed what the user wrote
+   */
+  private static Source of(String typed, Map<String, String> options) throws Failure {
+    List<@Nullable String> keys = takeKeys(options);
+    String lazy = options.remove("lazy-refcounts");
+    Boolean lazyRefcounts = lazy == null ? null : OptionList.isOn("lazy-refcounts", lazy);
+    if (isMoreThanAFile(options)) {
+      if (Safety.on()) {
+        throw new Failure("--safe opens files, and no other block drivers");
       }
+      return new Source(
+          new FileName(typed, "", new BlockOptions(options)), null, keys, lazyRefcounts);
+    }
+    String driver = options.remove("driver");
+    String fileDriver = options.remove("file.driver");
+    boolean fileNamed = fileDriver != null || options.containsKey("file.filename");
+    if (fileDriver != null) {
+      requireFile(fileDriver);
+    }
+    String named = options.remove("filename");
+    String file = options.getOrDefault("file.filename", named);
+    options.remove("file.filename");
+    for (String name : options.keySet()) {
+      throw new Failure("Parameter '" + name + "' is not supported here");
     }
     if (driver == null && !fileNamed) {
       throw new Failure("Must specify either driver or file");
     }
-    boolean raw = driver != null && driver.equals("file");
+    boolean raw = driver != null && (driver.equals("file") || driver.equals("host_device"));
     if (file == null || (!fileNamed && !raw)) {
       throw new Failure(
           fileNamed || raw
@@ -110,7 +139,55 @@ record Source(
       throw new Failure(
           "Block format '" + driver + "' does not support the option 'lazy-refcounts'");
     }
-    return new Source(new FileName(operand, file), raw ? "raw" : driver, keys, lazyRefcounts);
+    FileName name = new FileName(typed, file);
+    if ("host_device".equals(driver) || "host_device".equals(fileDriver)) {
+      name.requireDevice();
+    }
+    return new Source(name, raw ? "raw" : driver, keys, lazyRefcounts);
+  }
+
+  /** Takes the names of secrets out; those of an image's backing image follow its own. */
+  private static List<@Nullable String> takeKeys(Map<String, String> options) throws Failure {
+    List<@Nullable String> keys = new ArrayList<>();
+    for (String name : List.copyOf(options.keySet())) {
+      int depth = 0;
+      String key = name;
+      while (key.startsWith(BACKING)) {
+        key = key.substring(BACKING.length());
+        depth++;
+      }
+      String value = options.get(name);
+      if (key.equals("encrypt.key-secret")) {
+        while (keys.size() <= depth) {
+          keys.add(null);
+        }
+        keys.set(depth, value);
+        options.remove(name);
+      } else if (depth > 0) {
+        throw new Failure("Parameter '" + name + "' is not supported here");
+      } else if (key.equals("encrypt.format")) {
+        if (!"luks".equals(value) && !"aes".equals(value)) {
+          throw new Failure("Parameter 'encrypt.format' does not accept value '" + value + "'");
+        }
+        options.remove(name);
+      }
+    }
+    return keys;
+  }
+
+  /** Whether drivers are named that no path can stand for. */
+  private static boolean isMoreThanAFile(Map<String, String> options) {
+    return isFilter(options.getOrDefault("driver", ""))
+        || isFilter(options.getOrDefault("file.driver", ""))
+        || options.containsKey("offset")
+        || options.containsKey("size");
+  }
+
+  private static boolean isFilter(String driver) {
+    return switch (driver) {
+      case "blkdebug", "null-co", "null-aio", "copy-on-read", "compress", "throttle" -> true;
+      default -> false;
+    };
   }
 
   private static void requireFile(String driver) throws Failure {

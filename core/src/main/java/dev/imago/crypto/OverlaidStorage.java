@@ -1,5 +1,6 @@
 package dev.imago.crypto;
 
+import dev.imago.storage.BlockEvent;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 
@@ -19,6 +20,11 @@ abstract sealed class OverlaidStorage implements Storage permits EncryptedStorag
   @Override
   public boolean readOnly() {
     return below.readOnly();
+  }
+
+  @Override
+  public void event(BlockEvent event) {
+    below.event(event);
   }
 
   @Override

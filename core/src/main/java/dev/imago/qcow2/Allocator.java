@@ -2,6 +2,7 @@ package dev.imago.qcow2;
 
 import dev.imago.image.CorruptImageException;
 import dev.imago.qcow2.ondisk.Geometry;
+import dev.imago.storage.BlockEvent;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -90,6 +91,7 @@ final class Allocator {
    * @param wanted at least 1
    */
   Taken take(long wanted) throws IOException {
+    storage.event(BlockEvent.CLUSTER_ALLOC);
     return Objects.requireNonNull(take(wanted, 0, true));
   }
 
@@ -331,6 +333,7 @@ final class Allocator {
 
   /** Gives clusters back that nothing was ever linked to. */
   void giveBack(long firstCluster, long count) throws IOException {
+    storage.event(BlockEvent.CLUSTER_FREE);
     lower(firstCluster, count, false);
   }
 
@@ -495,6 +498,8 @@ final class Allocator {
         return;
       }
       requireNoMetadata(cluster, 1);
+      storage.event(BlockEvent.REFBLOCK_ALLOC);
+      storage.event(BlockEvent.REFBLOCK_ALLOC_WRITE);
       storage.writeZeroes(
           geometry.clusterOffset(cluster), geometry.clusterSize(), Storage.ZeroMode.ALLOCATED);
       metadata.lock();
@@ -542,6 +547,8 @@ final class Allocator {
     tableClusters =
         Math.min(tableClusters, Math.max(1, Geometry.MAX_REFTABLE_ENTRIES / perCluster));
     requireNoMetadata(area, blocks + tableClusters);
+    storage.event(BlockEvent.REFTABLE_GROW);
+    storage.event(BlockEvent.REFBLOCK_ALLOC_WRITE_BLOCKS);
     storage.writeZeroes(
         geometry.clusterOffset(area),
         geometry.clusterOffset(blocks + tableClusters),

@@ -2,6 +2,7 @@ package dev.imago.qcow2;
 
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.L2Entry;
+import dev.imago.storage.BlockEvent;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -47,6 +48,7 @@ final class ClusterWriter {
       return 0;
     }
     metadata.requireNoOverlap(run.hostOffset, run.length);
+    data.event(BlockEvent.WRITE_AIO);
     data.write(gather.next(List.of(), run.length, List.of()), run.hostOffset);
     metadata.durability.dataWritten();
     return run.length;
@@ -222,6 +224,7 @@ final class ClusterWriter {
     List<ByteBuffer> after = List.of();
     long at = guestOffset;
     if (head > 0 || tail > 0) {
+      data.event(BlockEvent.COW_READ);
       boolean headZero = reader.knownZero(place.fillFrom(), head);
       boolean tailZero = reader.knownZero(place.end(), tail);
       boolean hole = readsAsZero(place);
@@ -241,6 +244,10 @@ final class ClusterWriter {
         growOver(place);
       }
     }
+    if (!before.isEmpty() || !after.isEmpty()) {
+      data.event(BlockEvent.COW_WRITE);
+    }
+    data.event(BlockEvent.WRITE_AIO);
     data.write(gather.next(before, place.end() - guestOffset, after), hostOffset(at, place));
     metadata.durability.dataWritten();
   }
@@ -265,7 +272,10 @@ final class ClusterWriter {
         to = Math.min(to, place.end());
       }
       if (!skip && !(hole && reader.knownZero(at, to - at))) {
-        data.write(reader.copy(at, (int) (to - at)), hostOffset(at, place));
+        data.event(BlockEvent.COW_READ);
+        ByteBuffer copy = reader.copy(at, (int) (to - at));
+        data.event(BlockEvent.COW_WRITE);
+        data.write(copy, hostOffset(at, place));
         metadata.durability.dataWritten();
       }
       at = to;

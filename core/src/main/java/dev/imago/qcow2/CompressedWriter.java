@@ -5,6 +5,7 @@ import dev.imago.internal.Buffers;
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.Header;
 import dev.imago.qcow2.ondisk.L2Entry;
+import dev.imago.storage.BlockEvent;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.concurrent.ConcurrentLinkedQueue;
@@ -164,6 +165,7 @@ final class CompressedWriter implements AutoCloseable {
       }
       try {
         metadata.requireNoOverlap(hostOffset, length);
+        metadata.storage.event(BlockEvent.WRITE_COMPRESSED);
         metadata.storage.write(bytes, hostOffset);
         metadata.durability.dataWritten();
         link(guestOffset, index, new L2Entry(geometry.compressedEntry(hostOffset, length), 0));

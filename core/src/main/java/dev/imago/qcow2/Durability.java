@@ -4,6 +4,7 @@ import dev.imago.image.SyncMode;
 import dev.imago.qcow2.Events.Stage;
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.Header;
+import dev.imago.storage.BlockEvent;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -166,6 +167,7 @@ final class Durability implements SliceCache.Cleaner {
 
   /** Makes everything that was written before this call safe. */
   void flush() throws IOException {
+    storage.event(BlockEvent.FLUSH_TO_OS);
     long ticket = tickets.incrementAndGet();
     flushing.lock();
     try {
@@ -406,10 +408,20 @@ final class Durability implements SliceCache.Cleaner {
         switch (stage) {
           case DIRTY -> work.late && sayLate();
           case REFCOUNTS -> writeSlices(stage, work.refcounts);
-          case REFTABLE -> writePieces(stage, work.reftable.pieces());
+          case REFTABLE ->
+              writePieces(
+                  stage,
+                  work.reftable.moved()
+                      ? BlockEvent.REFBLOCK_ALLOC_WRITE_TABLE
+                      : BlockEvent.REFTABLE_UPDATE,
+                  work.reftable.pieces());
           case REFTABLE_POINTER -> writeReftablePointer(work.reftable);
           case L2 -> writeL2(work);
-          case L1 -> writePieces(stage, work.l1.pieces());
+          case L1 ->
+              writePieces(
+                  stage,
+                  work.l1.moved() ? BlockEvent.L1_GROW_WRITE_TABLE : BlockEvent.L1_UPDATE,
+                  work.l1.pieces());
           case L1_POINTER -> writeL1Pointer(work.l1, work.disk);
           case SIZE -> writeSize(work.size);
           case SNAPSHOTS -> writeSnapshots(work.snapshots);
@@ -465,11 +477,17 @@ final class Durability implements SliceCache.Cleaner {
     }
   }
 
+  /** Says what is about to be written, to both kinds of fault injection. */
+  private void entering(Stage stage, BlockEvent event) {
+    events.entering(stage);
+    storage.event(event);
+  }
+
   private boolean writeSlices(Stage stage, List<SliceCache.Sealed> slices) throws IOException {
     if (slices.isEmpty()) {
       return false;
     }
-    events.entering(stage);
+    entering(stage, stage == Stage.L2 ? BlockEvent.L2_UPDATE : BlockEvent.REFBLOCK_UPDATE);
     List<SliceCache.Sealed> sorted = new ArrayList<>(slices);
     sorted.sort(Comparator.comparingLong(SliceCache.Sealed::hostOffset));
     for (int from = 0; from < sorted.size(); ) {
@@ -493,15 +511,16 @@ final class Durability implements SliceCache.Cleaner {
 
   private boolean writeL2(Work work) throws IOException {
     boolean slices = writeSlices(Stage.L2, work.l2);
-    boolean edited = writePieces(Stage.L2, work.edits);
+    boolean edited = writePieces(Stage.L2, BlockEvent.L2_UPDATE, work.edits);
     return slices || edited;
   }
 
-  private boolean writePieces(Stage stage, List<PointerTable.Piece> pieces) throws IOException {
+  private boolean writePieces(Stage stage, BlockEvent event, List<PointerTable.Piece> pieces)
+      throws IOException {
     if (pieces.isEmpty()) {
       return false;
     }
-    events.entering(stage);
+    entering(stage, event);
     for (PointerTable.Piece piece : pieces) {
       storage.write(Words.bytes(piece.entries()), piece.hostOffset());
     }
@@ -513,7 +532,7 @@ final class Durability implements SliceCache.Cleaner {
     if (!table.moved()) {
       return false;
     }
-    events.entering(Stage.L1_POINTER);
+    entering(Stage.L1_POINTER, BlockEvent.L1_GROW_ACTIVATE_TABLE);
     ByteBuffer fields = ByteBuffer.allocate(24);
     if (disk != null) {
       fields.putLong(disk.size).putInt(disk.cryptMethod);
@@ -539,7 +558,7 @@ final class Durability implements SliceCache.Cleaner {
     if (!table.moved()) {
       return false;
     }
-    events.entering(Stage.REFTABLE_POINTER);
+    entering(Stage.REFTABLE_POINTER, BlockEvent.REFBLOCK_ALLOC_SWITCH_TABLE);
     ByteBuffer field = ByteBuffer.allocate(12);
     field
         .putLong(table.hostOffset())

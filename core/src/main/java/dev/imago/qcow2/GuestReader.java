@@ -6,6 +6,7 @@ import dev.imago.image.Mapping;
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.L2Entry;
 import dev.imago.qcow2.ondisk.L2Entry.Kind;
+import dev.imago.storage.BlockEvent;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -135,6 +136,7 @@ final class GuestReader {
   }
 
   private void readData(ByteBuffer dst, long hostOffset, long guestOffset) throws IOException {
+    data.event(BlockEvent.READ_AIO);
     LegacyAes legacy = encryption.legacy();
     if (legacy != null) {
       legacy.read(dst, hostOffset, guestOffset);
@@ -148,6 +150,7 @@ final class GuestReader {
       int limit = dst.limit();
       long there = Math.min(dst.remaining(), backing.size() - guestOffset);
       dst.limit(dst.position() + (int) there);
+      data.event(BlockEvent.READ_BACKING_AIO);
       backing.read(dst, guestOffset);
       dst.limit(limit);
     }

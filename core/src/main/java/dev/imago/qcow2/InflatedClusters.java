@@ -2,6 +2,7 @@ package dev.imago.qcow2;
 
 import dev.imago.internal.Buffers;
 import dev.imago.qcow2.ondisk.Geometry;
+import dev.imago.storage.BlockEvent;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -189,6 +190,7 @@ final class InflatedClusters {
   private void inflate(ByteBuffer cluster, long entry, long guestOffset) throws IOException {
     try (Buffers.Lease lease = Buffers.take(geometry.compressedLength(entry))) {
       ByteBuffer encoded = lease.buffer();
+      storage.event(BlockEvent.READ_COMPRESSED);
       storage.read(encoded, geometry.compressedOffset(entry));
       try {
         codec.decode(encoded.flip(), cluster);

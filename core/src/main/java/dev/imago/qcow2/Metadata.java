@@ -6,6 +6,7 @@ import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.Header;
 import dev.imago.qcow2.ondisk.HeaderCluster;
 import dev.imago.qcow2.ondisk.L2Entry;
+import dev.imago.storage.BlockEvent;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -80,10 +81,22 @@ final class Metadata {
     this.quarantine = new Quarantine(requests);
     this.l2 =
         new SliceCache(
-            lock, geometry, storage, l1, geometry.extendedL2(), parts.options().l2CacheBytes());
+            lock,
+            geometry,
+            storage,
+            l1,
+            geometry.extendedL2(),
+            BlockEvent.L2_LOAD,
+            parts.options().l2CacheBytes());
     this.refcounts =
         new SliceCache(
-            lock, geometry, storage, reftable, false, parts.options().refcountCacheBytes());
+            lock,
+            geometry,
+            storage,
+            reftable,
+            false,
+            BlockEvent.REFBLOCK_LOAD,
+            parts.options().refcountCacheBytes());
     this.durability =
         new Durability(
             name,
@@ -261,11 +274,13 @@ final class Metadata {
       Allocator.Taken taken = allocator.take(1);
       long place = geometry.clusterOffset(taken.firstCluster());
       try {
+        storage.event(old == 0 ? BlockEvent.L2_ALLOC_WRITE : BlockEvent.L2_ALLOC_COW_READ);
         if (old == 0) {
           storage.writeZeroes(place, geometry.clusterSize(), Storage.ZeroMode.ALLOCATED);
         } else {
           ByteBuffer copy = ByteBuffer.allocate(geometry.clusterSize());
           storage.read(copy, old);
+          storage.event(BlockEvent.L2_ALLOC_WRITE);
           storage.write(copy.flip(), place);
         }
         durability.tableWritten();

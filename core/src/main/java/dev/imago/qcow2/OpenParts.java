@@ -13,6 +13,7 @@ import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.Header;
 import dev.imago.qcow2.ondisk.HeaderCluster;
 import dev.imago.qcow2.ondisk.SnapshotEntry;
+import dev.imago.storage.BlockEvent;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -234,6 +235,7 @@ record OpenParts(
 
   static PointerTable readReftable(Storage storage, Header header) throws IOException {
     int entries = (int) header.refcountTableClusters() << header.clusterBits() - 3;
+    storage.event(BlockEvent.REFTABLE_LOAD);
     return new PointerTable(
         "refcount table",
         Words.read(storage, header.refcountTableOffset(), entries),

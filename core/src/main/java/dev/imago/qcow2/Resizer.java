@@ -7,6 +7,7 @@ import dev.imago.qcow2.Qcow2CreateOptions.Preallocation;
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.Header;
 import dev.imago.qcow2.ondisk.L2Entry;
+import dev.imago.storage.BlockEvent;
 import dev.imago.storage.Storage;
 import dev.imago.storage.Storage.ZeroMode;
 import java.io.IOException;
@@ -153,6 +154,7 @@ final class Resizer {
     Allocator.Taken taken = metadata.allocator.takeTogether(clusters);
     long place = geometry.clusterOffset(taken.firstCluster());
     try {
+      metadata.storage.event(BlockEvent.L1_GROW_ALLOC_TABLE);
       metadata.storage.writeZeroes(place, geometry.clusterOffset(clusters), ZeroMode.ALLOCATED);
       metadata.durability.tableWritten();
     } catch (IOException | RuntimeException e) {

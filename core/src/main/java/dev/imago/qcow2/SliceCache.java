@@ -2,6 +2,7 @@ package dev.imago.qcow2;
 
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.qcow2.ondisk.L2Entry;
+import dev.imago.storage.BlockEvent;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.util.ArrayDeque;
@@ -37,6 +38,7 @@ final class SliceCache {
   private final PointerTable pointers;
   private final int capacity;
   private final boolean pairs;
+  private final BlockEvent loaded;
   private final ReentrantLock[] loading = new ReentrantLock[LOAD_LOCKS];
 
   /** Read without a lock; replaced under the metadata lock when the pointer table grows. */
@@ -51,6 +53,7 @@ final class SliceCache {
    * An empty cache.
    *
    * @param pairs whether two words of a slice make an entry
+   * @param loaded the event that reading a slice is
    */
   SliceCache(
       ReentrantLock metadata,
@@ -58,12 +61,14 @@ final class SliceCache {
       Storage storage,
       PointerTable pointers,
       boolean pairs,
+      BlockEvent loaded,
       long capacityBytes) {
     this.metadata = metadata;
     this.geometry = geometry;
     this.storage = storage;
     this.pointers = pointers;
     this.pairs = pairs;
+    this.loaded = loaded;
     this.capacity = Math.clamp(capacityBytes / geometry.sliceBytes(), 1, 1 << 24);
     this.tables = new AtomicReferenceArray<>(pointers.length());
     for (int i = 0; i < LOAD_LOCKS; i++) {
@@ -107,6 +112,7 @@ final class SliceCache {
         if (slice != null || host == 0) {
           return slice;
         }
+        storage.event(loaded);
         Slice read =
             new Slice(
                 (int) table,

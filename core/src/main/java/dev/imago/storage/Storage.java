@@ -149,6 +149,12 @@ public interface Storage extends Closeable {
    */
   void flush() throws IOException;
 
+  /**
+   * Told what the format above is about to do, on the thread that does it. For storages that inject
+   * faults; may hold the thread up.
+   */
+  default void event(BlockEvent event) {}
+
   /** Forgets what this process cached of the contents, because someone else wrote there. */
   default void invalidateCache() throws IOException {}
 

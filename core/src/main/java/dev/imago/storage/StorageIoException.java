@@ -37,6 +37,16 @@ public final class StorageIoException extends FileSystemException {
     this.hostOffset = hostOffset;
   }
 
+  /**
+   * What an error of the operating system's is called.
+   *
+   * @param errno Linux's number of it, positive
+   */
+  public static StorageIoException ofErrno(
+      String name, int errno, String operation, long hostOffset) {
+    return new StorageIoException(name, Errno.text(errno), operation, hostOffset);
+  }
+
   /** The first byte that was not read or written, or -1 if no offset was involved. */
   public long hostOffset() {
     return hostOffset;

@@ -110,6 +110,11 @@ public final class TaggedStorage<T> implements Storage {
   }
 
   @Override
+  public void event(BlockEvent event) {
+    storage.event(event);
+  }
+
+  @Override
   public void flush() throws IOException {
     storage.flush();
   }

@@ -24,19 +24,20 @@ class IoContractTest {
   }
 
   static Stream<String> lines() {
-    return CommandLines.of("io");
+    return Stream.of("io", "drivers").flatMap(CommandLines::of);
   }
 
   @ParameterizedTest(name = "{0}")
   @MethodSource("lines")
   void bothSayAndDoTheSame(String line) throws Exception {
-    String[] words = CommandLines.words(line, Lab.WORK);
+    String program = line.startsWith("!") ? "qemu-img" : "qemu-io";
+    String[] words = CommandLines.words(line.startsWith("!") ? line.substring(1) : line, Lab.WORK);
     Lab.fill();
-    Answer qemu = Answer.ofProgram("qemu-io", words);
+    Answer qemu = Answer.ofProgram(program, words);
     Lab.delete(Lab.QEMU);
     Files.move(Lab.WORK, Lab.QEMU);
     Lab.fill();
-    Answer ours = Answer.ofProgramOfOurs("qemu-io", "", words);
+    Answer ours = Answer.ofProgramOfOurs(program, "", words);
 
     assertThat(ours.withoutTimes()).isEqualTo(qemu.withoutTimes());
     List<String> names = Images.names(Lab.QEMU);
