@@ -1,5 +1,6 @@
 package dev.imago.cli;
 
+import dev.imago.CheckUnsupportedException;
 import dev.imago.Images;
 import dev.imago.image.CheckResult;
 import dev.imago.image.RepairMode;
@@ -67,8 +68,15 @@ final class CheckCommand {
     Opening.requireKnown(name, asked, 1);
     if (repair != null) {
       RepairMode mode = repair;
-      RepairResult result =
-          Opening.attempt(name, 1, path -> Images.repair(path, asked, mode, progress));
+      RepairResult result;
+      try {
+        result = Opening.attempt(name, 1, path -> Images.repair(path, asked, mode, progress));
+      } catch (Failure e) {
+        if (asked == null && e.getCause() instanceof CheckUnsupportedException) {
+          Opening.warnOfProbing(terminal, name);
+        }
+        throw e;
+      }
       progress.stop();
       return tell(terminal, name, outputFormat, quiet, result);
     }

@@ -110,7 +110,8 @@ final class EntryRepair {
       boolean changed = false;
       for (int at = sector; at < sector + SECTOR; at += width) {
         long word = table.getLong(at);
-        long right = EntryRules.repairedL2(word, g);
+        long bitmap = g.extendedL2() ? table.getLong(at + Long.BYTES) : 0;
+        long right = EntryRules.repairedL2(word, bitmap, g);
         if (right != word) {
           tell(word, right);
           table.putLong(at, right);
@@ -129,7 +130,8 @@ final class EntryRepair {
       findings.fixed(
           "Repairing coffset=0x%x: copied flag must never be set for compressed clusters",
           g.compressedOffset(word));
-    } else if (right == Geometry.READS_AS_ZERO) {
+    } else if (g.inCluster(word & Geometry.OFFSET_MASK) != 0
+        && (right & Geometry.OFFSET_MASK) == 0) {
       findings.fixed(
           "Repairing offset=%x: Preallocated cluster is not properly aligned; L2 entry corrupted.",
           word & Geometry.OFFSET_MASK);

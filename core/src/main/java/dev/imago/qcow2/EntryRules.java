@@ -20,19 +20,29 @@ final class EntryRules {
     return (word & Geometry.OFFSET_MASK) == 0 ? 0 : word & ~Geometry.L1_RESERVED;
   }
 
-  /** The first word of an L2 entry as it should be; what cannot be known stays as it is. */
-  static long repairedL2(long word, Geometry g) {
+  /**
+   * The first word of an L2 entry as it should be; what cannot be known stays as it is.
+   *
+   * @param bitmap the second word of an extended entry, else 0
+   */
+  static long repairedL2(long word, long bitmap, Geometry g) {
     if ((word & Geometry.COMPRESSED) != 0) {
       return word & ~Geometry.COPIED;
     }
     long right = word & ~Geometry.L2_RESERVED;
     boolean zero = !g.extendedL2() && (right & Geometry.READS_AS_ZERO) != 0;
-    if (zero && g.version() < 3) {
+    if (holdsNoData(word, bitmap, g) && g.inCluster(right & Geometry.OFFSET_MASK) != 0) {
+      // Version 2 cannot say that it is zero, but there is no data either.
+      right = zero && g.version() >= 3 ? Geometry.READS_AS_ZERO : 0;
+    } else if (zero && g.version() < 3) {
       right &= ~Geometry.READS_AS_ZERO;
-    } else if (zero && g.inCluster(right & Geometry.OFFSET_MASK) != 0) {
-      right = Geometry.READS_AS_ZERO;
     }
     return right;
+  }
+
+  /** Whether nothing is read from where an entry, which is not compressed, leads to. */
+  static boolean holdsNoData(long word, long bitmap, Geometry g) {
+    return g.extendedL2() ? (int) bitmap == 0 : (word & Geometry.READS_AS_ZERO) != 0;
   }
 
   /**
@@ -49,9 +59,10 @@ final class EntryRules {
         continue;
       }
       used++;
+      long bitmap = g.extendedL2() ? table.getLong(at + Long.BYTES) : 0;
       boolean compressed = (word & Geometry.COMPRESSED) != 0;
       boolean unaligned = !compressed && g.inCluster(word & Geometry.OFFSET_MASK) != 0;
-      if (unaligned || repairedL2(word, g) != word) {
+      if (unaligned || repairedL2(word, bitmap, g) != word) {
         wrong++;
       }
     }
@@ -65,7 +76,8 @@ final class EntryRules {
    */
   static boolean canBeMadeWhole(ByteBuffer table, Geometry g, long clusters) {
     for (int at = 0; at < table.limit(); at += g.l2EntryBytes()) {
-      long word = repairedL2(table.getLong(at), g);
+      long bitmap = g.extendedL2() ? table.getLong(at + Long.BYTES) : 0;
+      long word = repairedL2(table.getLong(at), bitmap, g);
       long hostOffset = word & Geometry.OFFSET_MASK;
       long last = hostOffset;
       if ((word & Geometry.COMPRESSED) != 0) {

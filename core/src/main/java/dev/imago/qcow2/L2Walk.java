@@ -153,12 +153,15 @@ final class L2Walk {
           "ERROR offset=%x: Allocated cluster has corrupted subcluster allocation bitmap",
           hostOffset);
     }
+    boolean empty = EntryRules.holdsNoData(word, bitmap, g);
     if (g.inCluster(hostOffset) != 0) {
       findings.corruption(
           "ERROR offset=%x: %s cluster is not properly aligned; L2 entry corrupted.",
-          hostOffset, zero ? "Preallocated" : "Data");
+          hostOffset, empty ? "Preallocated" : "Data");
     }
-    if (!g.externalData()) {
+    // What a repair will take away anyway must not look like another user of these clusters.
+    boolean placeless = empty && walk.forRepair() && g.inCluster(hostOffset) != 0;
+    if (!g.externalData() && !placeless) {
       walk.count(hostOffset, g.clusterSize(), times);
     }
     return true;

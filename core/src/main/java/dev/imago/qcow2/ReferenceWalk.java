@@ -48,7 +48,7 @@ final class ReferenceWalk {
   private final L2Walk l2Walk;
   private final List<long[]> snapshotL1Tables = new ArrayList<>();
   private final List<BitmapTable> bitmapTables = new ArrayList<>();
-  private final boolean lenient;
+  private final boolean forRepair;
   private boolean unflagged;
   private boolean incomplete;
   private long beyondEnd;
@@ -62,7 +62,8 @@ final class ReferenceWalk {
   /**
    * A walk to come.
    *
-   * @param lenient whether snapshots' extra data may be too long or too short
+   * @param forRepair whether what a repair of everything sets right is taken as if it were:
+   *     snapshots' extra data may be too long or too short
    */
   ReferenceWalk(
       Storage storage,
@@ -70,10 +71,10 @@ final class ReferenceWalk {
       long fileSize,
       TableReader reader,
       Findings findings,
-      boolean lenient)
+      boolean forRepair)
       throws IOException {
     this.storage = storage;
-    this.lenient = lenient;
+    this.forRepair = forRepair;
     this.cluster = cluster;
     this.header = cluster.header();
     this.g = header.geometry();
@@ -126,6 +127,11 @@ final class ReferenceWalk {
    */
   long beyondEnd() {
     return beyondEnd;
+  }
+
+  /** Whether what a repair sets right by itself is not held against the image. */
+  boolean forRepair() {
+    return forRepair;
   }
 
   /** Host offset and bytes of each L1 table that snapshots have; they may overlap. */
@@ -250,7 +256,7 @@ final class ReferenceWalk {
           snapshot(entry, next[1]++, entries, clusters);
         };
     try {
-      if (lenient) {
+      if (forRepair) {
         next[0] =
             header.snapshotsOffset()
                 + SnapshotTable.readLeniently(storage, header, visitor, dropped -> {});
@@ -276,7 +282,7 @@ final class ReferenceWalk {
 
   private void snapshot(
       SnapshotEntry entry, long number, SharedRanges entries, SharedRanges clusters) {
-    if (!lenient && entry.incomplete(header.version())) {
+    if (!forRepair && entry.incomplete(header.version())) {
       findings.corruption("ERROR snapshot table entry %d is incomplete", number);
     }
     if (g.inCluster(entry.l1TableOffset()) != 0 || entry.l1TableOffset() < 0) {

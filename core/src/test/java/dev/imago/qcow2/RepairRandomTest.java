@@ -34,12 +34,14 @@ import org.junit.jupiter.params.provider.ValueSource;
  */
 class RepairRandomTest {
   private static final int ROUNDS = Boolean.getBoolean("imago.long") ? 400 : 24;
+  private static final int RARE_ROUNDS = Boolean.getBoolean("imago.long") ? 200 : 12;
   private static final long FIRST_SEED = Long.getLong("imago.seed", 1);
   private static final int SIZE = 2 << 20;
   private static final int SECTOR = 512;
 
   @TempDir Path folder;
   private SplittableRandom random = new SplittableRandom(0);
+  private boolean rare;
 
   /** QEMU compresses only what was never written before. */
   private final Set<Integer> written = new HashSet<>();
@@ -51,10 +53,21 @@ class RepairRandomTest {
 
   @Test
   void whatQemuRepairsWeRepairToo() throws Exception {
+    repairAll(ROUNDS);
+  }
+
+  /** Version 2, extended L2 entries, narrow counts, zstd. */
+  @Test
+  void alsoInImagesOfRareKinds() throws Exception {
+    rare = true;
+    repairAll(RARE_ROUNDS);
+  }
+
+  private void repairAll(int rounds) throws Exception {
     int clean = 0;
     int ours = 0;
     List<String> failures = new ArrayList<>();
-    for (long seed = FIRST_SEED; seed < FIRST_SEED + ROUNDS; seed++) {
+    for (long seed = FIRST_SEED; seed < FIRST_SEED + rounds; seed++) {
       try {
         int found = round(seed);
         clean += found & 1;
@@ -67,15 +80,23 @@ class RepairRandomTest {
     }
     System.out.printf(
         "%d damaged images from seed %d on: QEMU makes %d of them whole, we %d%n",
-        ROUNDS, FIRST_SEED, clean, ours);
+        rounds, FIRST_SEED, clean, ours);
     assertThat(failures).isEmpty();
-    assertThat(clean).isGreaterThan(ROUNDS / 4);
+    assertThat(clean).isGreaterThan(rounds / 4);
   }
 
   /** Each of these once ended without a clean image, or with less data than QEMU kept. */
   @ParameterizedTest
   @ValueSource(longs = {41, 166, 299, 308, 362, 416, 468, 517, 762, 773, 777})
   void whatWasOnceNotRepaired(long seed) throws Exception {
+    assertThat(round(seed) & 2).as("whole: " + said).isEqualTo(2);
+  }
+
+  /** As above, of rare kinds. */
+  @ParameterizedTest
+  @ValueSource(longs = {95, 216})
+  void whatWasOnceNotRepairedOfRareKinds(long seed) throws Exception {
+    rare = true;
     assertThat(round(seed) & 2).as("whole: " + said).isEqualTo(2);
   }
 
@@ -131,21 +152,43 @@ class RepairRandomTest {
     int cluster = List.of(512, 4096, 4096, 65536).get(random.nextInt(4));
     int bits = List.of(8, 8, 16, 16, 16, 32, 64).get(random.nextInt(7));
     String options = "cluster_size=%d,refcount_bits=%d".formatted(cluster, bits);
+    int kind = rare ? random.nextInt(6) : -1;
+    boolean snapshots = true;
+    boolean bitmaps = true;
+    switch (kind) {
+      case 0, 1 -> {
+        options = "compat=0.10,cluster_size=" + cluster;
+        bitmaps = false;
+      }
+      case 2, 3 -> options = "extended_l2=on,cluster_size=%d".formatted(16384 << random.nextInt(3));
+      case 4 -> {
+        bits = 1 << random.nextInt(3);
+        options = "cluster_size=%d,refcount_bits=%d".formatted(cluster, bits);
+        snapshots = bits > 1;
+      }
+      case 5 -> options += ",compression_type=zstd,lazy_refcounts=on";
+      default -> {}
+    }
     Files.deleteIfExists(image);
     written.clear();
     Qemu.img("create", "-q", "-f", "qcow2", "-o", options, image, SIZE);
     fill(image, 12);
-    if (random.nextInt(3) > 0) {
-      Qemu.img("snapshot", "-c", "s0", image);
+    if (random.nextInt(3) > 0 && snapshots) {
+      snapshot(image, "s0");
       fill(image, 4);
     }
-    if (random.nextInt(3) == 0) {
-      Qemu.img("snapshot", "-c", "s1", image);
+    if (random.nextInt(3) == 0 && snapshots) {
+      snapshot(image, "s1");
       fill(image, 3);
     }
-    if (random.nextInt(4) == 0) {
+    if (random.nextInt(4) == 0 && bitmaps) {
       Qemu.img("bitmap", "--add", image, "b0");
     }
+  }
+
+  /** Narrow counts may not be able to say that all of it is used once more. */
+  private static void snapshot(Path image, String name) throws IOException, InterruptedException {
+    Tool.run("qemu-img", "snapshot", "-c", name, image);
   }
 
   private void fill(Path image, int writes) throws IOException, InterruptedException {

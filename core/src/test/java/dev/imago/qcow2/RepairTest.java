@@ -45,6 +45,7 @@ class RepairTest {
     "no L2 table, all, 30000, 0000000000000000",
     "L2 entry without COPIED, all, 40000, 0000000000050000",
     "unaligned preallocated cluster, all, 40000, 8000000000050201",
+    "unaligned preallocated cluster over its own table, all, 40000, 8000000000040201",
     "data beyond the end, leaks, 40000, 8000000010000000",
     "data beyond the end, all, 40000, 8000000010000000",
     "compressed cluster beyond the end, all, 40000, 4000000010000000",
@@ -109,6 +110,22 @@ class RepairTest {
 
     Qemu.check(image).clean();
     assertThat(guest(image)).isEqualTo(guest);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"compat=0.10, 8000000000050201, 0", "extended_l2=on, 8000000000050200, 0"})
+  void anEntryWithoutDataLosesAPlaceThatItCannotHave(String option, String word, String right)
+      throws Exception {
+    Path image = folder.resolve("image");
+    Qemu.img("create", "-q", "-f", "qcow2", "-o", option, image, SIZE);
+    Qemu.io(image, List.of("write -P 1 0 64k", "write -P 2 128k 64k"));
+    poke(image, "40000", word + "0000000000000000");
+
+    assertThat(repair(image, RepairMode.ALL).left().findings()).isEmpty();
+
+    Qemu.check(image).clean();
+    assertThat(TestImages.word(image, 0x40000)).isEqualTo(Long.parseLong(right, 16));
+    Qemu.io(image, List.of("read -P 0 0 64k", "read -P 2 128k 64k"));
   }
 
   @ParameterizedTest

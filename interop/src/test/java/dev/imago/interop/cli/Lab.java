@@ -45,6 +45,7 @@ final class Lab {
     layers();
     damaged();
     bitmaps();
+    damagedKinds();
   }
 
   private static void qcow2Images() throws Exception {
@@ -305,6 +306,32 @@ final class Lab {
     overwrite("dirty.q", 79, (byte) 1);
     Files.copy(file("base.q"), file("marked.q"));
     overwrite("marked.q", 79, (byte) 2);
+  }
+
+  /** Images of several kinds with too large and too small counts, a wrong flag, a bad entry. */
+  private static void damagedKinds() throws Exception {
+    for (String name : List.of("v2.q", "xl.q", "deflate.q", "snaps.q", "marks.q")) {
+      Files.copy(file(name), file("leak-" + name));
+      refcount("leak-" + name, (int) (Files.size(file(name)) - 1 >> 16), 5);
+      Files.copy(file(name), file("flag-" + name));
+      long l1 = word(name, 40);
+      overwrite("flag-" + name, l1, (byte) (word(name, l1) >>> 56 ^ 0x80));
+    }
+    long table = word("snaps.q", word("snaps.q", 40)) << 8 >>> 8;
+    Files.copy(file("snaps.q"), file("bad-snaps.q"));
+    overwrite("bad-snaps.q", table, ByteBuffer.allocate(8).putLong(table | 0x201).array());
+    for (String name : List.of("v2.q", "xl.q", "snaps.q")) {
+      long l2 = word(name, word(name, 40)) << 8 >>> 8;
+      Files.copy(file(name), file("low-" + name));
+      refcount("low-" + name, (int) (l2 >> 16), 0);
+    }
+  }
+
+  private static long word(String name, long offset) throws IOException {
+    try (RandomAccessFile image = new RandomAccessFile(file(name).toFile(), "r")) {
+      image.seek(offset);
+      return image.readLong();
+    }
   }
 
   private static void bitmaps() throws Exception {
