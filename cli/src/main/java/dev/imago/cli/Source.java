@@ -75,6 +75,9 @@ record Source(
       throws Failure {
     Map<String, String> options = new LinkedHashMap<>();
     if (operand.startsWith("json:")) {
+      if (Safety.on()) {
+        throw new Failure("refused by --safe: a json: name can name anything");
+      }
       JsonReader.read(operand.substring("json:".length()), options);
       if (format != null && options.putIfAbsent("driver", format) != null) {
         throw new Failure("Driver specified twice");
@@ -108,7 +111,7 @@ record Source(
     Boolean lazyRefcounts = lazy == null ? null : OptionList.isOn("lazy-refcounts", lazy);
     if (isMoreThanAFile(options)) {
       if (Safety.on()) {
-        throw new Failure("--safe opens files, and no other block drivers");
+        throw new Failure("refused by --safe: it opens files, and no other block drivers");
       }
       return new Source(
           new FileName(typed, "", new BlockOptions(options)), null, keys, lazyRefcounts);
