@@ -17,6 +17,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -258,6 +259,9 @@ public final class Convert {
     }
     requireCompressible(options);
     refuseSourceAsTarget(target);
+    if (options.dataFile() != null) {
+      refuseSourceAsTarget(Names.literal(target, options.dataFile()));
+    }
     List<BitmapInfo> wanted = bitmapsToCopy();
     OpenOptions how =
         OpenOptions.of(references)
@@ -367,15 +371,23 @@ public final class Convert {
     for (Image source : sources) {
       Image layer = source;
       while (layer != null) {
-        try {
-          if (Files.exists(target) && Files.isSameFile(target, Path.of(layer.name()))) {
-            throw new IllegalArgumentException(target + " is both source and target");
-          }
-        } catch (NoSuchFileException | InvalidPathException e) {
-          // The layer is not in a file.
+        requireAnother(target, layer.name());
+        Optional<String> dataFile = Qcow2.dataFile(layer);
+        if (dataFile.isPresent()) {
+          requireAnother(target, dataFile.get());
         }
         layer = layer.backing().orElse(null);
       }
+    }
+  }
+
+  private static void requireAnother(Path target, String source) throws IOException {
+    try {
+      if (Files.exists(target) && Files.isSameFile(target, Path.of(source))) {
+        throw new IllegalArgumentException(target + " is both source and target");
+      }
+    } catch (NoSuchFileException | InvalidPathException e) {
+      // The source is not in a file.
     }
   }
 

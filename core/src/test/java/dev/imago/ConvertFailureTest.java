@@ -155,6 +155,40 @@ class ConvertFailureTest {
     assertThat(Files.readAllBytes(file)).isEqualTo(before);
   }
 
+  /** With no locks in the way, the target was emptied, and with it all that the source had. */
+  @Test
+  void theDataFileOfASourceOpenedWithoutLocksIsNoTarget() throws Exception {
+    Path file = folder.resolve("a.qcow2");
+    Path data = folder.resolve("a.data");
+    Images.create(file, CreateOptions.of("qcow2", 1 << 20).dataFile("a.data", true));
+    Disks.raw(data, Disks.random(1, 1 << 20));
+    byte[] before = Files.readAllBytes(data);
+    OpenOptions shared = OpenOptions.of(References.under(folder)).forceShare(true);
+
+    try (Image source = Images.open(file, shared)) {
+      assertThatThrownBy(() -> Convert.from(source).to(data, CreateOptions.of("raw", 0)))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessage(data + " is both source and target");
+    }
+    assertThat(Files.readAllBytes(data)).isEqualTo(before);
+  }
+
+  @Test
+  void aSourceOpenedWithoutLocksIsNotTheTargetsDataFile() throws Exception {
+    Path file = Disks.raw(folder.resolve("a.raw"), Disks.random(1, 1 << 20));
+    byte[] before = Files.readAllBytes(file);
+    OpenOptions shared = OpenOptions.of(References.deny()).format("raw").forceShare(true);
+    CreateOptions onItself = CreateOptions.of("qcow2", 0).dataFile(file.toString(), false);
+
+    try (Image source = Images.open(file, shared)) {
+      assertThatThrownBy(() -> Convert.from(source).to(folder.resolve("new.qcow2"), onItself))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessage(file + " is both source and target");
+    }
+    assertThat(Files.readAllBytes(file)).isEqualTo(before);
+    assertThat(folder.resolve("new.qcow2")).doesNotExist();
+  }
+
   @Test
   void anUnfinishedQcow2ImageDoesNotLookWhole() throws Exception {
     Path target = folder.resolve("target");

@@ -1,10 +1,13 @@
 package dev.imago.cli;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import dev.imago.filter.FaultRule;
 import dev.imago.filter.FaultRule.Request;
 import dev.imago.filter.FaultStorage.Limits;
 import dev.imago.storage.BlockEvent;
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
@@ -16,7 +19,7 @@ import java.util.Set;
 
 /** Reads the options of QEMU's {@code blkdebug}, and its file of rules. */
 final class Blkdebug {
-  private static final long MAX_FILE = 1 << 20;
+  private static final int MAX_FILE = 1 << 20;
 
   private Blkdebug() {}
 
@@ -99,7 +102,7 @@ final class Blkdebug {
         };
     int errno = (int) options.takeSize("errno", 5);
     String sector = options.take("sector");
-    long at = sector == null || sector.equals("-1") ? -1 : Size.parse(sector).bytes();
+    long at = sector == null || sector.equals("-1") ? -1 : Size.parameter("sector", sector).bytes();
     boolean once = options.takeSwitch("once", false);
     // Nothing is ever injected later than at once here.
     options.takeSwitch("immediately", false);
@@ -119,11 +122,14 @@ final class Blkdebug {
   private static void readFile(String name, List<FaultRule> rules) throws Failure {
     String text;
     try {
-      Path path = Path.of(name);
-      if (Files.size(path) > MAX_FILE) {
+      byte[] bytes;
+      try (InputStream in = Files.newInputStream(Path.of(name))) {
+        bytes = in.readNBytes(MAX_FILE + 1); // a device has no size that one could ask for
+      }
+      if (bytes.length > MAX_FILE) {
         throw new Failure("Could not read blkdebug config file: it is longer than 1 MiB");
       }
-      text = Files.readString(path);
+      text = new String(bytes, UTF_8);
     } catch (IOException | InvalidPathException e) {
       String why = e instanceof IOException io ? Errors.text(io) : "Invalid argument";
       throw new Failure("Could not read blkdebug config file: " + why, 1, e);

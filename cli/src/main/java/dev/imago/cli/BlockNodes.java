@@ -113,7 +113,6 @@ final class BlockNodes {
               + (start >= 0 ? "offset" : "size")
               + "'");
     }
-    options.take("lazy-refcounts");
     options.requireAllTaken("format", String.valueOf(driver));
     Storage storage = name != null ? file(name) : storage(below);
     if (start >= 0 || size >= 0) {

@@ -16,13 +16,6 @@ final class BlockOptions {
     this.options = options;
   }
 
-  /** Of a {@code json:{…}} name, without {@code json:}. */
-  static BlockOptions ofJson(String text) throws Failure {
-    Map<String, String> options = new LinkedHashMap<>();
-    JsonReader.read(text, options);
-    return new BlockOptions(options);
-  }
-
   /** An independent copy. */
   BlockOptions copy() {
     return new BlockOptions(new LinkedHashMap<>(options));
@@ -44,10 +37,17 @@ final class BlockOptions {
     };
   }
 
-  /** Takes a size. */
+  /** Takes a size below 2^63. */
   long takeSize(String name, long usual) throws Failure {
     String value = take(name);
-    return value == null ? usual : Size.parameter(name, value).bytes();
+    if (value == null) {
+      return usual;
+    }
+    long bytes = Size.parameter(name, value).bytes();
+    if (bytes < 0) {
+      throw new Failure("Value '" + value + "' is out of range for parameter '" + name + "'");
+    }
+    return bytes;
   }
 
   /** Takes everything whose name begins so, without that beginning. */
@@ -65,11 +65,6 @@ final class BlockOptions {
 
   boolean isEmpty() {
     return options.isEmpty();
-  }
-
-  /** The driver, or null if none is named. */
-  @Nullable String driver() {
-    return options.get("driver");
   }
 
   /** Refuses what was not taken. */

@@ -6,6 +6,8 @@ import dev.imago.CreateOptions;
 import dev.imago.Images;
 import dev.imago.image.Image;
 import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 
@@ -103,14 +105,20 @@ final class DdCommand {
       start = end;
     }
     CreateParameters parameters = new CreateParameters(terminal, targetFormat);
+    // There is no -p; but SIGUSR1 asks, and a signal that ends the copy removes it.
+    var progress = new ProgressOutput(terminal, "dd", ProgressOutput.Style.NONE, 1);
     try {
       Path path = target.newPath();
       CreateOptions options = parameters.toLibrary(path);
+      progress.begin();
+      progress.making(Files.exists(path, LinkOption.NOFOLLOW_LINKS) ? null : path);
       Convert.from(image)
           .range(start, end - start)
           .sparseSize(0)
           .sync(CacheMode.WRITEBACK.sync())
+          .progress(progress)
           .to(path, options);
+      progress.made();
     } catch (ConvertException e) {
       throw new Failure(
           "error while "

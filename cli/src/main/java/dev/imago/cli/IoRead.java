@@ -102,7 +102,7 @@ record IoRead(
     IoRead read = of(arguments);
     Terminal terminal = io.terminal();
     Image image = io.image();
-    io.requests().start(() -> read.run(terminal, image));
+    io.requests().start(terminal, () -> read.run(terminal, image));
   }
 
   private static IoRead of(IoArguments arguments) throws IoFailure {

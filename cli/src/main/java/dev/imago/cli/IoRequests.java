@@ -7,10 +7,18 @@ import java.util.List;
 final class IoRequests {
   private final List<Thread> running = new ArrayList<>();
 
-  /** Begins one. */
-  void start(Runnable request) {
+  /** Begins one; what it throws is told on the terminal. */
+  void start(Terminal terminal, Runnable request) {
     running.removeIf(thread -> !thread.isAlive());
-    running.add(Thread.ofPlatform().daemon().start(request));
+    running.add(Thread.ofPlatform().daemon().start(() -> run(terminal, request)));
+  }
+
+  private static void run(Terminal terminal, Runnable request) {
+    try {
+      request.run();
+    } catch (RuntimeException | OutOfMemoryError e) {
+      terminal.error(Errors.failure(e).getMessage());
+    }
   }
 
   /** Waits until all have ended. */

@@ -105,6 +105,8 @@ final class IoSession {
       terminal.error(e.getMessage());
     } catch (IOException e) {
       terminal.error(Errors.text(e));
+    } catch (IllegalArgumentException e) {
+      terminal.error(String.valueOf(e.getMessage())); // a size that the format cannot have
     }
     return false;
   }

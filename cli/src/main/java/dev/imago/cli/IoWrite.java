@@ -183,7 +183,7 @@ record IoWrite(
     IoWrite write = of(io, arguments, "aio_write");
     Terminal terminal = io.terminal();
     Image image = io.image();
-    io.requests().start(() -> write.run(terminal, image));
+    io.requests().start(terminal, () -> write.run(terminal, image));
   }
 
   private static IoWrite of(IoSession io, IoArguments arguments, String name) throws IoFailure {

@@ -116,6 +116,8 @@ final class ResizeCommand {
         throw new Failure(e.problem(), 1, e);
       }
       throw e;
+    } catch (IllegalArgumentException e) {
+      throw new Failure(String.valueOf(e.getMessage()), 1, e); // longer than the format can say
     } catch (FileSystemException e) {
       throw new Failure("Could not resize file: " + Errors.text(e), 1, e);
     }

@@ -23,6 +23,9 @@ final class Signals implements SignalHandler {
   /** How long a command has for tidying up, in milliseconds. */
   private static final long GRACE = 1500;
 
+  /** Milliseconds for saying so. */
+  private static final long LAST_WORDS = 200;
+
   private final ProgressOutput progress;
   private final Thread worker = Thread.currentThread();
   private boolean making;
@@ -102,7 +105,13 @@ final class Signals implements SignalHandler {
     } catch (IOException e) {
       // It stays, and says that it is not finished if its format can.
     } finally {
-      progress.halted();
+      // Whoever reads our output may have stopped reading: then nothing more can be said.
+      Thread last = Thread.ofPlatform().daemon().start(progress::halted);
+      try {
+        last.join(LAST_WORDS);
+      } catch (InterruptedException e) {
+        // It ends here either way.
+      }
       Runtime.getRuntime().halt(STOPPED);
     }
   }

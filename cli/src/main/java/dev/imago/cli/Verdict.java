@@ -67,7 +67,8 @@ record Verdict(List<String> reasons, List<String> features, long l1Bytes) {
   private static long l1Bytes(Qcow2Info info) {
     long entryBytes = info.extendedL2() ? 16 : 8;
     long covered = info.clusterSize() / entryBytes * info.clusterSize();
-    return (info.size() / covered + (info.size() % covered == 0 ? 0 : 1)) * 8;
+    long needed = (info.size() / covered + (info.size() % covered == 0 ? 0 : 1)) * 8;
+    return Math.max(needed, info.l1Bytes());
   }
 
   private static List<String> features(Qcow2Info info) {

@@ -9,9 +9,12 @@ import dev.imago.Images;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.PrintStream;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -147,6 +150,20 @@ class SafetyTest {
 
     refused("its L1 table has 4210688 bytes, at most 4194304 are safe", "info", "--safe", image);
     assertEquals(0, ask("imago", "info", image).exit());
+  }
+
+  /** A header may have a longer table than its disk needs; all of it would be loaded. */
+  @Test
+  void moreTableThanTheDiskNeeds() throws Exception {
+    Path image = folder.resolve("long.qcow2");
+    Images.create(image, CreateOptions.of("qcow2", 1 << 20));
+    try (FileChannel file = FileChannel.open(image, StandardOpenOption.WRITE)) {
+      file.write(ByteBuffer.allocate(4).putInt(0, 1 << 20), 36); // l1_size
+      file.write(ByteBuffer.allocate(8).putLong(0, 1 << 20), 40); // l1_table_offset
+      file.write(ByteBuffer.allocate(1), 16 << 20);
+    }
+
+    refused("its L1 table has 8388608 bytes, at most 4194304 are safe", "info", "--safe", image);
   }
 
   @Test

@@ -20,6 +20,7 @@ import java.nio.ByteBuffer;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /** The door of the qcow2 room. */
@@ -99,6 +100,11 @@ public final class Qcow2 {
   /** How many bytes a new image needs for copies of these bitmaps, of a disk of its size. */
   public static long spaceNeeded(Qcow2CreateOptions options, List<BitmapInfo> bitmaps) {
     return SpaceNeeded.bitmaps(options, bitmaps);
+  }
+
+  /** The name of the storage that holds an image's guest data, if that is not the image's own. */
+  public static Optional<String> dataFile(Image image) {
+    return image instanceof Qcow2Image qcow2 ? qcow2.dataFile() : Optional.empty();
   }
 
   /**

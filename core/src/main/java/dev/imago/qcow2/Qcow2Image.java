@@ -635,6 +635,12 @@ final class Qcow2Image implements Image {
     change(0, 0, () -> change.apply(keySlots));
   }
 
+  /** The data file's name, if there is one. */
+  Optional<String> dataFile() {
+    String name = metadata.data.name();
+    return name.equals(metadata.storage.name()) ? Optional.empty() : Optional.of(name);
+  }
+
   /** The image file and the data file, for tests of this room. */
   List<Storage> storages() {
     return List.of(metadata.storage, metadata.data);

@@ -34,6 +34,7 @@ import org.jspecify.annotations.Nullable;
  * @param dataFile the data file's name, or null; see {@code externalData}
  * @param externalData whether guest data is in a data file, named or not
  * @param dataFileRaw whether the data file is a raw image of the disk
+ * @param l1Bytes of the longest L1 table, the disk's or a snapshot's; it may be longer than needed
  * @param snapshots internal snapshots in the order of the table
  * @param bitmaps dirty bitmaps in the order of their directory; none if nobody kept them up to date
  */
@@ -54,6 +55,7 @@ public record Qcow2Info(
     @Nullable String dataFile,
     boolean externalData,
     boolean dataFileRaw,
+    long l1Bytes,
     List<Snapshot> snapshots,
     List<Bitmap> bitmaps) {
 
@@ -77,6 +79,15 @@ public record Qcow2Info(
   static Qcow2Info read(Storage storage) throws IOException {
     HeaderCluster cluster = HeaderReader.read(storage);
     Header h = cluster.header();
+    List<Snapshot> snapshots = new ArrayList<>();
+    long[] l1Entries = {h.l1Size()};
+    SnapshotTable.read(
+        storage,
+        h,
+        (entry, at) -> {
+          snapshots.add(SnapshotStore.describe(entry, h.size()));
+          l1Entries[0] = Math.max(l1Entries[0], entry.l1Size());
+        });
     return new Qcow2Info(
         h.version(),
         h.guestSize(),
@@ -98,15 +109,9 @@ public record Qcow2Info(
         h.externalData() ? cluster.dataFileName().orElse(null) : null,
         h.externalData(),
         (h.autoclear() & Header.AUTOCLEAR_RAW_DATA_FILE) != 0,
-        readSnapshots(storage, h),
+        l1Entries[0] * Long.BYTES,
+        snapshots,
         readBitmaps(storage, cluster));
-  }
-
-  private static List<Snapshot> readSnapshots(Storage storage, Header h) throws IOException {
-    List<Snapshot> snapshots = new ArrayList<>();
-    SnapshotTable.read(
-        storage, h, (entry, at) -> snapshots.add(SnapshotStore.describe(entry, h.size())));
-    return snapshots;
   }
 
   private static List<Bitmap> readBitmaps(Storage storage, HeaderCluster cluster)

@@ -106,6 +106,21 @@ class InstallTest {
     alone(prefix.resolve("bin/imago"), "--version").ok();
   }
 
+  /** It was moved away and deleted, whatever it was: a checkout in ~/lib/imago for one. */
+  @Test
+  void aFolderOfThatNameThatWasNotInstalledIsNotDeleted() throws Exception {
+    Path prefix = folder.resolve("other");
+    Path precious = prefix.resolve("lib/imago/precious");
+    Files.createDirectories(precious.getParent());
+    Files.writeString(precious, "mine");
+
+    Tool.Outcome outcome = Tool.run(ROOT.resolve("imago"), "install", "--prefix", prefix);
+
+    assertThat(outcome.status()).isEqualTo(1);
+    assertThat(outcome.err()).contains("lib/imago is there, and is no installed imago");
+    assertThat(precious).hasContent("mine");
+  }
+
   @Test
   void aWrongCallInstallsNothing() throws Exception {
     Tool.Outcome outcome = Tool.run(ROOT.resolve("imago"), "install", "--perfix", "x");

@@ -1,11 +1,15 @@
 package dev.imago.interop;
 
+import static java.nio.file.StandardOpenOption.READ;
+import static java.nio.file.StandardOpenOption.WRITE;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.imago.testing.Tool;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -82,6 +86,43 @@ class LongCommandTest {
       assertThat(process.waitFor()).isEqualTo(130);
       assertThat(err.readAllAsString()).isEqualTo("imago: interrupted\n");
       assertThat(target).doesNotExist();
+    } finally {
+      process.destroyForcibly();
+    }
+  }
+
+  /** The last words waited for the pipe, the pipe for its reader, and the process was there to stay. */
+  @Test
+  void aSignalEndsACommandWhoseOutputNobodyReads() throws Exception {
+    Path image = folder.resolve("leaks.qcow2");
+    Tool.run(
+            "qemu-img",
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-o",
+            "cluster_size=512,preallocation=metadata",
+            image,
+            "8M")
+        .ok();
+    try (FileChannel file = FileChannel.open(image, READ, WRITE)) {
+      ByteBuffer l1 = ByteBuffer.allocate(12);
+      file.read(l1, 36);
+      file.write(ByteBuffer.allocate(l1.getInt(0) * 8), l1.getLong(4));
+    }
+    Process process = start(List.of(IMAGO.toString(), "check", image.toString()));
+    try {
+      int pipe = 64 << 10;
+      while (process.isAlive()
+          && process.getErrorStream().available() < pipe - 4096
+          && process.getInputStream().available() < pipe - 4096) {
+        Thread.onSpinWait();
+      }
+      assertThat(process.isAlive()).as("it waits for a reader").isTrue();
+      send("TERM", process);
+
+      assertThat(process.waitFor()).isEqualTo(130);
     } finally {
       process.destroyForcibly();
     }
