@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.imago.image.CorruptImageException;
 import dev.imago.image.Image;
 import dev.imago.image.References;
 import dev.imago.image.Snapshot;
@@ -54,6 +55,30 @@ class AmendTest {
 
   private Image open() throws IOException {
     return Images.open(image(), SAME_FOLDER.writable(true));
+  }
+
+  private long word(long at) throws IOException {
+    return ByteBuffer.wrap(Files.readAllBytes(image())).getLong((int) at);
+  }
+
+  /** The zero entry's place was zeroed: with it went the L1 table. */
+  @Test
+  void aZeroEntryInAnImageThatLiesInTheL1TableIsNotExpanded() throws Exception {
+    create(CreateOptions.of("qcow2", 1 << 20));
+    try (Image image = open()) {
+      image.write(ByteBuffer.wrap(new byte[] {1}), 0);
+    }
+    long l1 = word(40);
+    long l2 = word(l1) & 0x00ff_ffff_ffff_fe00L;
+    byte[] bytes = Files.readAllBytes(image());
+    ByteBuffer.wrap(bytes).putLong((int) l2 + 8, l1 | 1);
+    Files.write(image(), bytes);
+
+    assertThatThrownBy(() -> amend(Amend.nothing().version(2)))
+        .isInstanceOf(CorruptImageException.class);
+
+    assertThat(word(l1)).as("the L1 table").isEqualTo(l2 | 1L << 63);
+    assertThat(Disks.read(image())[0]).isEqualTo((byte) 1);
   }
 
   /** Something everywhere: data, zeroes with and without a place, compressed clusters. */

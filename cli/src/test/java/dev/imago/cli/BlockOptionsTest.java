@@ -17,8 +17,7 @@ class BlockOptionsTest {
   @Test
   void aSizeOfMoreThan63BitsIsRefused() throws Exception {
     assertEquals(1 << 20, offset("1M").takeSize("offset", -1));
-    Failure failure =
-        assertThrows(Failure.class, () -> offset("9E").takeSize("offset", -1));
+    Failure failure = assertThrows(Failure.class, () -> offset("9E").takeSize("offset", -1));
     assertEquals("Value '9E' is out of range for parameter 'offset'", failure.getMessage());
   }
 }

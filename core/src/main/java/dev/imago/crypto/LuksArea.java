@@ -307,6 +307,7 @@ public record LuksArea(Storage storage, long offset, long length) {
     storage.write(
         ByteBuffer.wrap(random(header.materialBytes())),
         offset + old.materialSector() * LuksHeader.SECTOR);
+    storage.flush(); // what says that it is erased must not come before it is
     writeSlot(slot, old.with(false, 0, new byte[LuksSlot.SALT_BYTES]));
     storage.flush();
   }

@@ -64,7 +64,11 @@ public final class CopyOnReadImage extends FilterImage {
         if (mapping instanceof Mapping.Backing) {
           ByteBuffer bytes = ByteBuffer.allocate((int) mapping.length());
           below.read(bytes, at);
-          below.write(bytes.flip(), at);
+          if (bytes.flip().mismatch(ByteBuffer.allocate(bytes.limit())) < 0) {
+            below.writeZeroes(at, bytes.limit(), false, false);
+          } else {
+            below.write(bytes, at);
+          }
         }
         at += mapping.length();
       }

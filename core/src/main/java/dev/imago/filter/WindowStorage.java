@@ -10,6 +10,8 @@ import java.nio.ByteBuffer;
  * and {@code size}. Its size is fixed.
  */
 public final class WindowStorage extends FilterStorage {
+  private static final int ENOSPC = 28;
+
   private final long start;
   private final long size;
 
@@ -32,10 +34,14 @@ public final class WindowStorage extends FilterStorage {
     this.size = size;
   }
 
-  private long place(long hostOffset, long length) {
-    if (hostOffset < 0 || length < 0 || length > size - hostOffset) {
-      throw new IndexOutOfBoundsException(
-          "%d bytes at %d of %d".formatted(length, hostOffset, size));
+  /** As at the end of a device, nothing fits behind the window's end. */
+  private long place(long hostOffset, long length) throws IOException {
+    if (hostOffset < 0 || length < 0) {
+      throw new IllegalArgumentException(
+          "no such range: %d bytes at host offset %d".formatted(length, hostOffset));
+    }
+    if (length > size - hostOffset) {
+      throw StorageIoException.ofErrno(name(), ENOSPC, "write", hostOffset);
     }
     return start + hostOffset;
   }
@@ -71,7 +77,8 @@ public final class WindowStorage extends FilterStorage {
 
   @Override
   public boolean discard(long hostOffset, long length) throws IOException {
-    return below.discard(place(hostOffset, length), length);
+    long there = Math.clamp(size - hostOffset, 0L, length);
+    return there == 0 || below.discard(place(hostOffset, there), there);
   }
 
   @Override

@@ -386,10 +386,10 @@ final class Qcow2Image implements Image {
       resize(options.size(), Preallocation.OFF, true);
     }
     if (amender.endsTheImage() && requests.close()) {
+      ended = true; // whatever fails from here on, close() still has to let go of everything
       metadata.durability.suspendLateCounts();
       metadata.bitmaps.close();
       metadata.durability.flushAll();
-      ended = true;
       amender.end(progress);
     }
   }

@@ -175,13 +175,16 @@ final class Qcow2Repair {
           return checker.result();
         }
         findings.note("Rebuilding refcount structure");
+        // A device does not grow: there the new ones go behind what is used, the old ones included.
+        var walk = checker.walk();
+        long start = storage.fixedSize() ? walk.counts().end() : walk.clusters();
         checker.forgetRefcountStructures();
         new RefcountRebuild(
                 storage,
                 header,
                 refcountOrder(checker, header, findings),
                 checker.walk().counts(),
-                checker.walk().clusters())
+                start)
             .run();
         leaksFixed += findings.leaks();
         corruptionsFixed += Math.max(1, findings.corruptions() - before);

@@ -38,8 +38,9 @@ final class RefcountWidth implements RefcountRebuild.Counts {
     this.progress = progress;
     this.old = structures();
     long all = geometry.firstClusterOfBlock(metadata.reftable.length());
+    long used = metadata.allocator.usedEnd(all);
     this.end =
-        Math.max(metadata.allocator.usedEnd(all), geometry.clusters(metadata.storage.size()));
+        storage.fixedSize() ? used : Math.max(used, geometry.clusters(metadata.storage.size()));
   }
 
   /**
@@ -117,10 +118,16 @@ final class RefcountWidth implements RefcountRebuild.Counts {
   /** Gives the host space of the old structures back. They are free, whether that works or not. */
   private void discardOld() {
     try {
+      // Which ones is looked up in the old structures: that comes first.
+      long[] free = new long[old.length];
+      int count = 0;
       for (long cluster : old) {
         if (count(cluster) == 0) {
-          storage.discard(geometry.clusterOffset(cluster), geometry.clusterSize());
+          free[count++] = cluster;
         }
+      }
+      for (int i = 0; i < count; i++) {
+        storage.discard(geometry.clusterOffset(free[i]), geometry.clusterSize());
       }
     } catch (IOException e) {
       return;

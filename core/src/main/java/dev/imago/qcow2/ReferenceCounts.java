@@ -124,6 +124,16 @@ final class ReferenceCounts implements RefcountRebuild.Counts {
     return get(cluster);
   }
 
+  /** The cluster behind the last one that is counted. */
+  long end() {
+    for (long at = clusters - 1; at >= 0; at--) {
+      if (get(at) != 0) {
+        return at + 1;
+      }
+    }
+    return 0;
+  }
+
   /** Counts {@code times} more references to a cluster. */
   void add(long cluster, int times) throws TooScatteredException {
     set(cluster, (int) Math.min(Integer.MAX_VALUE, (long) get(cluster) + times));

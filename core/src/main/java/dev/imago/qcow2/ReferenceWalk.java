@@ -204,7 +204,9 @@ final class ReferenceWalk {
 
   /** Whether a range goes less than a whole cluster past the file's end. */
   boolean holds(long hostOffset, long bytes) {
-    return hostOffset + bytes - fileSize < g.clusterSize();
+    // Places come from the disk: their sum may pass 2^63.
+    return hostOffset <= Geometry.MAX_HOST_OFFSET - bytes
+        && hostOffset + bytes - fileSize < g.clusterSize();
   }
 
   private boolean inFile(long hostOffset, long bytes) {

@@ -119,6 +119,9 @@ final class Separation {
       long last = g.clusterIndex(start + g.compressedLength(word) - 1);
       for (long number = first; number <= last && last < counts.clusters(); number++) {
         if (metadata.contains(number)) {
+          if (g.clusterOffset(counts.clusters() + last - first + 2) > g.compressedLimit()) {
+            return; // a copy behind the end could not be named
+          }
           long place = copy(first, last - first + 1, table, at, guestOffset);
           lead(table + at, place, word - g.clusterOffset(first) + place);
           return;

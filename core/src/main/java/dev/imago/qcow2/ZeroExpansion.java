@@ -65,8 +65,11 @@ final class ZeroExpansion {
     if (kind == L2Entry.Kind.ZERO) {
       edit(at, backed ? newCluster(table, users, active) : 0);
     } else if (kind == L2Entry.Kind.ZERO_ALLOCATED) {
+      metadata.requireNoOverlap(entry.hostOffset(), geometry.clusterSize());
       long cluster = geometry.clusterIndex(entry.hostOffset());
-      if (entries.get(cluster) == 1) {
+      // Tables of snapshots and compressed clusters do not count as entries, but are counted.
+      if (entries.get(cluster) == 1
+          && metadata.allocator.count(cluster) == references(table, users)) {
         zero(entry.hostOffset());
         edit(at, entry.descriptor() & ~Geometry.READS_AS_ZERO);
       } else {

@@ -4,6 +4,7 @@ import static dev.imago.qcow2.TestImages.filled;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.imago.filter.WindowStorage;
 import dev.imago.image.CheckResult;
 import dev.imago.image.CorruptImageException;
 import dev.imago.image.Image;
@@ -22,8 +23,11 @@ import dev.imago.testing.Qemu;
 import dev.imago.testing.StorageCall;
 import dev.imago.testing.Tool;
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
@@ -86,6 +90,33 @@ class LazyRefcountsTest {
     }
     assertThat(incompatible()).isZero();
     Qemu.check(file).clean();
+  }
+
+  /** New refcount structures went behind the end, where a device has no room: it stayed locked. */
+  @Test
+  void onADeviceThatCannotGrowTheCountsAreMadeAnewToo() throws Exception {
+    try (FileChannel channel = FileChannel.open(file, StandardOpenOption.WRITE)) {
+      channel.write(ByteBuffer.allocate(1), (8 << 20) - 1);
+    }
+    try (Image image = openWindow(file)) {
+      image.write(filled(CLUSTER, 1), 0);
+      image.flush();
+      Path left = killed();
+      try (Image again = openWindow(left)) {
+        assertThat(TestImages.read(again, 0, CLUSTER)).containsOnly(1);
+        again.write(filled(CLUSTER, 2), CLUSTER);
+      }
+      Qemu.check(left).clean();
+      assertThat(left).hasSize(8 << 20);
+    }
+  }
+
+  private static Image openWindow(Path path) throws IOException {
+    FileStorage below = FileStorage.open(path, FileStorage.Options.readWrite());
+    return Qcow2.open(
+        new WindowStorage(below, 0, below.size()),
+        Qcow2OpenOptions.defaults().withWritable(true),
+        TestImages.FILES);
   }
 
   @Test

@@ -124,6 +124,18 @@ class Qcow2CheckerTest {
     sameAsQemu(image);
   }
 
+  /** The end of the table passed 2^63: the check ended with an exception. */
+  @Test
+  void aSnapshotsTableAtTheEndOfAllNumbersIsAFinding() throws Exception {
+    Path image = image("");
+    Qemu.img("snapshot", "-c", "s0", image);
+    poke(image, 0x80000, "7fffffffffff000000400000");
+
+    try (FileStorage storage = FileStorage.open(image, FileStorage.Options.readOnly())) {
+      assertThat(Qcow2.check(storage, Progress.NONE).corruptions()).isPositive();
+    }
+  }
+
   @Test
   void snapshotsThatShareEverythingAreCountedAsOftenAsThereAreSome() throws Exception {
     Path image = image("cluster_size=4096");

@@ -91,7 +91,9 @@ class LongCommandTest {
     }
   }
 
-  /** The last words waited for the pipe, the pipe for its reader, and the process was there to stay. */
+  /**
+   * The last words waited for the pipe, the pipe for its reader, and the process was there to stay.
+   */
   @Test
   void aSignalEndsACommandWhoseOutputNobodyReads() throws Exception {
     Path image = folder.resolve("leaks.qcow2");

@@ -7,11 +7,26 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Random;
 import java.util.stream.Stream;
 
 /** The tables of command lines in {@code src/test/resources/contract}. */
 final class CommandLines {
+  private static final boolean ALL =
+      Boolean.getBoolean("imago.long") || !System.getProperty("imago.contract", "").isEmpty();
+
+  /** The first tier takes one line of so many. */
+  private static final int SHARE = 3;
+
   private CommandLines() {}
+
+  /**
+   * The lines of a table without comments and empty ones: all of them with {@code -Plong} or {@code
+   * -Dimago.contract}, else a third, always the same one.
+   */
+  static Stream<String> sample(String table) {
+    return of(table).filter(line -> ALL || new Random(line.hashCode()).nextInt(SHARE) == 0);
+  }
 
   /** The lines of a table without comments and empty ones. */
   static Stream<String> of(String table) {

@@ -47,7 +47,7 @@ class ContractTest {
   private static Stream<String> lines(String... tables) {
     return Stream.of(tables)
         .filter(table -> ONLY.isEmpty() || table.equals(ONLY))
-        .flatMap(CommandLines::of);
+        .flatMap(CommandLines::sample);
   }
 
   @ParameterizedTest(name = "{0}", allowZeroInvocations = true)

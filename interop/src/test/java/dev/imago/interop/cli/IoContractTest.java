@@ -24,7 +24,7 @@ class IoContractTest {
   }
 
   static Stream<String> lines() {
-    return Stream.of("io", "drivers").flatMap(CommandLines::of);
+    return Stream.of("io", "drivers").flatMap(CommandLines::sample);
   }
 
   @ParameterizedTest(name = "{0}")
