@@ -59,8 +59,13 @@ class LongCommandTest {
         target.toString());
   }
 
+  /**
+   * With signals as at a terminal: what runs the tests in the background may have SIGINT ignored.
+   */
   private static Process start(List<String> command) throws IOException {
-    return new ProcessBuilder(command).start();
+    List<String> words = new ArrayList<>(List.of("env", "--default-signal=INT,TERM,HUP"));
+    words.addAll(command);
+    return new ProcessBuilder(words).start();
   }
 
   private static void send(String signal, Process process) throws Exception {

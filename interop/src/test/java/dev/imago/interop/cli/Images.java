@@ -19,6 +19,8 @@ final class Images {
   private static final Pattern LINE =
       Pattern.compile("\"length\": (\\d+), \"depth\": (\\d+),.*\"data\": (\\w+)");
 
+  private static final long LONG = 64 << 20;
+
   private Images() {}
 
   /** The files below a folder. */
@@ -35,7 +37,7 @@ final class Images {
   static void assertSame(Path name) throws Exception {
     Path qemu = Lab.QEMU.resolve(name);
     Path ours = Lab.WORK.resolve(name);
-    if (Files.mismatch(qemu, ours) < 0) {
+    if ((untouched(qemu, name) && untouched(ours, name)) || sameBytes(qemu, ours)) {
       return;
     }
     Path before = Lab.FIXTURES.resolve(name);
@@ -51,7 +53,7 @@ final class Images {
   static void assertSameBytes(Path name) throws Exception {
     Path qemu = Lab.QEMU.resolve(name);
     Path ours = Lab.WORK.resolve(name);
-    if (Files.mismatch(qemu, ours) < 0) {
+    if ((untouched(qemu, name) && untouched(ours, name)) || sameBytes(qemu, ours)) {
       return;
     }
     assertThat(isQcow2(ours)).as("%s is another raw image", name).isTrue();
@@ -83,6 +85,24 @@ final class Images {
             Qemu.encrypted(ours),
             Qemu.encrypted(qemu))
         .ok();
+  }
+
+  /** Whether a copy of a fixture was never written to; copies keep its time. */
+  private static boolean untouched(Path copy, Path name) throws IOException {
+    Path fixture = Lab.FIXTURES.resolve(name);
+    return Files.exists(fixture)
+        && Files.size(copy) == Files.size(fixture)
+        && Files.getLastModifiedTime(copy).equals(Files.getLastModifiedTime(fixture));
+  }
+
+  /** Long files are mostly holes, which only a tool that looks for them passes over. */
+  private static boolean sameBytes(Path qemu, Path ours) throws Exception {
+    if (Files.size(qemu) != Files.size(ours)) {
+      return false;
+    }
+    return Files.size(ours) <= LONG
+        ? Files.mismatch(qemu, ours) < 0
+        : Tool.run("qemu-img", "compare", "-f", "raw", "-F", "raw", ours, qemu).status() == 0;
   }
 
   private static boolean isQcow2(Path file) {
