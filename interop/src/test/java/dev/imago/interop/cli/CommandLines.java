@@ -7,29 +7,22 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Random;
 import java.util.stream.Stream;
 
 /** The tables of command lines in {@code src/test/resources/contract}. */
 final class CommandLines {
-  private static final boolean ALL =
-      Boolean.getBoolean("imago.long") || !System.getProperty("imago.contract", "").isEmpty();
-
-  /** The first tier takes one line of so many. */
-  private static final int SHARE = 3;
+  private static final String ONLY = System.getProperty("imago.contract", "");
 
   private CommandLines() {}
 
   /**
-   * The lines of a table without comments and empty ones: all of them with {@code -Plong} or {@code
-   * -Dimago.contract}, else a third, always the same one.
+   * The lines of a table without comments and empty ones; none if {@code -Dimago.contract} names
+   * another table.
    */
-  static Stream<String> sample(String table) {
-    return of(table).filter(line -> ALL || new Random(line.hashCode()).nextInt(SHARE) == 0);
-  }
-
-  /** The lines of a table without comments and empty ones. */
   static Stream<String> of(String table) {
+    if (!ONLY.isEmpty() && !table.equals(ONLY)) {
+      return Stream.empty();
+    }
     try (InputStream in = CommandLines.class.getResourceAsStream("/contract/" + table + ".txt")) {
       return new String(in.readAllBytes(), StandardCharsets.UTF_8)
           .lines()

@@ -19,8 +19,6 @@ import org.junit.jupiter.params.provider.MethodSource;
  * <p>{@code -Dimago.contract=resize} gives them the lines of one table alone.
  */
 class ContractTest {
-  private static final String ONLY = System.getProperty("imago.contract", "");
-
   @BeforeAll
   static void build() throws Exception {
     Lab.build();
@@ -45,9 +43,7 @@ class ContractTest {
   }
 
   private static Stream<String> lines(String... tables) {
-    return Stream.of(tables)
-        .filter(table -> ONLY.isEmpty() || table.equals(ONLY))
-        .flatMap(CommandLines::sample);
+    return Stream.of(tables).flatMap(CommandLines::of);
   }
 
   @ParameterizedTest(name = "{0}", allowZeroInvocations = true)

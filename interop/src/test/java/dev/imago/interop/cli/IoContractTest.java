@@ -24,10 +24,10 @@ class IoContractTest {
   }
 
   static Stream<String> lines() {
-    return Stream.of("io", "drivers").flatMap(CommandLines::sample);
+    return Stream.of("io", "drivers").flatMap(CommandLines::of);
   }
 
-  @ParameterizedTest(name = "{0}")
+  @ParameterizedTest(name = "{0}", allowZeroInvocations = true)
   @MethodSource("lines")
   void bothSayAndDoTheSame(String line) throws Exception {
     String program = line.startsWith("!") ? "qemu-img" : "qemu-io";
