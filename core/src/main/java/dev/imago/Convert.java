@@ -271,7 +271,7 @@ public final class Convert {
             .compatWindow(compatWindow)
             .withoutReuse(deterministic);
     CreateOptions whole = options.size() > 0 ? options : options.size(total);
-    try (NewImage made = NewImage.create(target, whole, how)) {
+    try (NewImage made = NewImage.create(target, whole, how, true)) {
       LuksOptions luks = options.luks();
       Image image = made.open(luks == null ? how : how.key(luks.secret()));
       try {

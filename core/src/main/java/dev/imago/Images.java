@@ -124,7 +124,7 @@ public final class Images {
     // A few kilobytes are written faster than foreign functions are linked.
     boolean natively = options.preallocation() != CreateOptions.Preallocation.OFF;
     OpenOptions how = OpenOptions.of(References.deny()).nativeAccess(natively);
-    try (var image = NewImage.create(path, options, how)) {
+    try (var image = NewImage.create(path, options, how, false)) {
       image.keep();
     }
   }

@@ -18,6 +18,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * An image that is being made. Closing it without {@link #keep} takes it away again: a file that
  * was made is removed, one that was there before is left empty, a block device is left as it is.
+ * What the files held is given up only when nothing is left that could be refused; until then they
+ * stay as they were.
  */
 final class NewImage implements Closeable {
   /** Stands in place of qcow2's magic as long as the image is not complete. */
@@ -32,6 +34,7 @@ final class NewImage implements Closeable {
   private final boolean dataExisted;
   private final @Nullable FileStorage dataFile;
   private final String format;
+  private boolean emptied;
   private boolean kept;
 
   private NewImage(Path path, CreateOptions options, OpenOptions how) throws IOException {
@@ -41,9 +44,9 @@ final class NewImage implements Closeable {
     this.dataPath = dataName == null ? null : Names.literal(path, dataName);
     this.existed = exists(path);
     this.dataExisted = dataPath != null && exists(dataPath);
-    this.file = FileStorage.create(path, how.file(true));
+    this.file = FileStorage.ensure(path, how.file(true));
     try {
-      this.dataFile = dataPath == null ? null : FileStorage.create(dataPath, how.file(true));
+      this.dataFile = dataPath == null ? null : FileStorage.ensure(dataPath, how.file(true));
     } catch (IOException | RuntimeException e) {
       Closing.after(e, file);
       takeAway(path, existed);
@@ -59,13 +62,20 @@ final class NewImage implements Closeable {
    * Makes an image without contents.
    *
    * @param how for the host's cache, foreign functions and locks
+   * @param toBeOpened whether {@link #open} follows, so that a backing file must be one that can be
+   *     opened
    * @throws IllegalArgumentException if the options contradict each other or the format; nothing
    *     was touched then
    */
-  static NewImage create(Path path, CreateOptions options, OpenOptions how) throws IOException {
+  static NewImage create(Path path, CreateOptions options, OpenOptions how, boolean toBeOpened)
+      throws IOException {
     check(path, options);
     NewImage image = new NewImage(path, options, how);
     try {
+      if (toBeOpened && options.backingFile() != null) {
+        Chain chain = Chain.top(how, image.file, path);
+        chain.openBacking(options.backingFile(), options.backingFormat()).close();
+      }
       image.fill(options, how.sync());
       return image;
     } catch (IOException | RuntimeException e) {
@@ -75,6 +85,15 @@ final class NewImage implements Closeable {
   }
 
   private void fill(CreateOptions options, SyncMode sync) throws IOException {
+    if (format.equals(Formats.RAW) && wholeSectors(options) > file.size()) {
+      // A file system that has no files of that size says so while the old bytes are there.
+      file.resize(wholeSectors(options), Storage.Preallocation.OFF);
+    }
+    emptied = true;
+    file.empty();
+    if (dataFile != null) {
+      dataFile.empty();
+    }
     if (format.equals(Formats.QCOW2)) {
       Qcow2.create(file, Formats.qcow2(options), dataFile, sync);
     } else {
@@ -151,10 +170,10 @@ final class NewImage implements Closeable {
     }
   }
 
-  private static void takeAway(Path path, boolean existed) throws IOException {
+  private void takeAway(Path path, boolean existed) throws IOException {
     if (!existed) {
       Files.deleteIfExists(path);
-    } else if (Files.isRegularFile(path)) {
+    } else if (emptied && Files.isRegularFile(path)) {
       FileChannel.open(path, StandardOpenOption.WRITE, StandardOpenOption.TRUNCATE_EXISTING)
           .close();
     }

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.imago.image.Image;
 import dev.imago.image.ImageFormatException;
+import dev.imago.image.ReferenceDeniedException;
 import dev.imago.image.References;
 import dev.imago.image.SyncMode;
 import dev.imago.raw.Raw;
@@ -78,6 +79,21 @@ class ConvertFailureTest {
 
     assertThat(target).isEmptyFile();
     assertThat(link).isSymbolicLink();
+  }
+
+  @Test
+  void aTargetThatWasThereKeepsItsBytesWhenItsBackingFileMayNotBeOpened() throws Exception {
+    Images.create(folder.resolve("base"), CreateOptions.of("qcow2", SIZE));
+    Path target = Files.write(folder.resolve("target"), new byte[5000]);
+    CreateOptions options = CreateOptions.of("qcow2", 0).backing("base", "qcow2");
+
+    try (Image source = Raw.open(faulty, false, SyncMode.FULL)) {
+      assertThatThrownBy(
+              () -> Convert.from(source).references(References.deny()).to(target, options))
+          .isInstanceOf(ReferenceDeniedException.class);
+    }
+
+    assertThat(target).hasBinaryContent(new byte[5000]);
   }
 
   @Test

@@ -1,5 +1,6 @@
 package dev.imago;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -12,6 +13,7 @@ import dev.imago.storage.FileStorage;
 import dev.imago.storage.MemoryStorage;
 import dev.imago.storage.Storage.Preallocation;
 import dev.imago.storage.StorageIoException;
+import dev.imago.storage.StorageLockedException;
 import dev.imago.testing.OpenFiles;
 import dev.imago.testing.Qemu;
 import java.io.IOException;
@@ -99,6 +101,51 @@ class ImagesTest {
         .isInstanceOf(NoSuchFileException.class);
 
     assertThat(file).doesNotExist();
+  }
+
+  @Test
+  void aFileThatWasThereKeepsItsBytesWhenItsDataFileCannotBeMade() throws Exception {
+    byte[] before = "what was there".getBytes(UTF_8);
+    Path file = Files.write(folder.resolve("file"), before);
+    Path busy = Files.write(folder.resolve("busy"), before);
+
+    assertThatThrownBy(
+            () ->
+                Images.create(file, CreateOptions.of("qcow2", 512).dataFile("missing/data", false)))
+        .isInstanceOf(NoSuchFileException.class);
+    try (var _ = FileStorage.open(busy, FileStorage.Options.readOnly())) {
+      assertThatThrownBy(
+              () -> Images.create(file, CreateOptions.of("qcow2", 512).dataFile("busy", false)))
+          .isInstanceOf(StorageLockedException.class);
+      assertThatThrownBy(
+              () -> Images.create(busy, CreateOptions.of("qcow2", 512).dataFile("file", false)))
+          .isInstanceOf(StorageLockedException.class);
+    }
+
+    assertThat(file).hasBinaryContent(before);
+    assertThat(busy).hasBinaryContent(before);
+  }
+
+  @Test
+  void aFileThatWasThereKeepsItsBytesWhenTheFileSystemHasNoneSoLong() throws Exception {
+    byte[] before = "what was there".getBytes(UTF_8);
+    Path file = Files.write(folder.resolve("file"), before);
+
+    assertThatThrownBy(() -> Images.create(file, CreateOptions.of("raw", 1L << 62)))
+        .isInstanceOf(IOException.class);
+
+    assertThat(file).hasBinaryContent(before);
+  }
+
+  @Test
+  void aRawImageInPlaceOfAShorterFileHasNothingOfIt() throws Exception {
+    Path file = Files.write(folder.resolve("file"), "what was there".getBytes(UTF_8));
+    Path data = Files.write(folder.resolve("data"), "what was there".getBytes(UTF_8));
+
+    Images.create(file, CreateOptions.of("raw", 1024));
+    assertThat(file).hasBinaryContent(new byte[1024]);
+    Images.create(file, CreateOptions.of("qcow2", 1024).dataFile("data", false));
+    assertThat(data).hasBinaryContent(new byte[1024]);
   }
 
   @Test

@@ -168,6 +168,13 @@ final class DirectFile implements HostFile {
   }
 
   @Override
+  public void empty() throws IOException {
+    try (var _ = pages.acquire(0, Long.MAX_VALUE, true)) {
+      cached.empty();
+    }
+  }
+
+  @Override
   public Storage.Run run(long at, long maxLength) throws IOException {
     return cached.run(at, maxLength);
   }

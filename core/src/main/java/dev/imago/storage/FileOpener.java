@@ -25,9 +25,19 @@ final class FileOpener {
   /** What O_DIRECT requests are aligned to at least, and if the system does not say. */
   private static final int BLOCK = 4096;
 
+  /** What is done about a file that is not there, and about the bytes of one that is. */
+  enum Existence {
+    /** It must be there. */
+    REQUIRED,
+    /** It is made if it is not there, and left as it is if it is. */
+    ENSURED,
+    /** It is made if it is not there, and emptied if it is. */
+    NEW
+  }
+
   private FileOpener() {}
 
-  static FileStorage open(Path path, FileStorage.Options options, boolean create)
+  static FileStorage open(Path path, FileStorage.Options options, Existence existence)
       throws IOException {
     if (!path.getFileSystem().equals(FileSystems.getDefault())) {
       throw new IllegalArgumentException(path + " is not a file of the host");
@@ -36,14 +46,14 @@ final class FileOpener {
     OpenWays.Ticket ticket = OpenWays.enter(key(path, calls), calls);
     try {
       if (ticket.byCalls()) {
-        return openNative(path.toString(), options, create, ticket);
+        return openNative(path.toString(), options, existence, ticket);
       }
       if (options.direct()) {
         throw new StorageIoException(
             path.toString(),
             "bypassing the page cache needs native access (--enable-native-access=dev.imago)");
       }
-      return openJava(path, options, create, ticket);
+      return openJava(path, options, existence, ticket);
     } catch (IOException | RuntimeException e) {
       ticket.close();
       throw e;
@@ -60,7 +70,7 @@ final class FileOpener {
   }
 
   private static FileStorage openNative(
-      String name, FileStorage.Options options, boolean create, OpenWays.Ticket ticket)
+      String name, FileStorage.Options options, Existence existence, OpenWays.Ticket ticket)
       throws IOException {
     // Looked at before it is opened, because opening some devices has effects of its own; and again
     // on the descriptor, which is what counts.
@@ -68,9 +78,10 @@ final class FileOpener {
     if (before != null) {
       judge(name, before.kind());
     }
+    boolean create = existence == Existence.NEW;
     int flags =
         (options.writable() ? LinuxFile.RDWR : LinuxFile.RDONLY)
-            | (create ? LinuxFile.CREAT : 0)
+            | (existence == Existence.REQUIRED ? 0 : LinuxFile.CREAT)
             | LinuxFile.NONBLOCK
             | LinuxFile.NOCTTY;
     LinuxFile file = opened(name, LinuxFile.open(name, flags, NEW_FILE_MODE));
@@ -87,9 +98,8 @@ final class FileOpener {
         locksFor(options).take(name, locks);
       }
       host = host(name, file, options, stat); // may refuse, so before anything is lost
-      if (create && !blockDevice && host.size() > 0) {
-        host.truncate(0);
-        forgetTruncation(file);
+      if (create && !blockDevice) {
+        host.empty();
       }
       if (create && !options.lock()) {
         locksFor(options).giveBack(locks);
@@ -106,17 +116,6 @@ final class FileOpener {
         file.close();
       }
       throw e;
-    }
-  }
-
-  /**
-   * Ext4 remembers that a file was emptied, and lays out all its dirty data on the disk when any
-   * descriptor of it is next closed (auto_da_alloc): half a second for 2 GiB. Whoever wants his
-   * data safe flushes; so let that close happen now, while there is none.
-   */
-  private static void forgetTruncation(LinuxFile file) {
-    if (file.reopen(LinuxFile.RDONLY) instanceof Opened.File second) {
-      second.file().close();
     }
   }
 
@@ -145,11 +144,12 @@ final class FileOpener {
   }
 
   private static FileStorage openJava(
-      Path path, FileStorage.Options options, boolean create, OpenWays.Ticket ticket)
+      Path path, FileStorage.Options options, Existence existence, OpenWays.Ticket ticket)
       throws IOException {
     String name = path.toString();
+    boolean create = existence == Existence.NEW;
     Identity before = identity(path);
-    if (before == null && !create) {
+    if (before == null && existence == Existence.REQUIRED) {
       openRandomAccess(name, false).close(); // fails, in the system's words
       throw new NoSuchFileException(name, null, Errno.text(LinuxFile.ENOENT));
     }
@@ -173,8 +173,8 @@ final class FileOpener {
         locksFor(options).take(name, share);
       }
       JavaFile host = new JavaFile(name, file, share, after.key(), realPath(path, after));
-      if (create && !blockDevice && host.size() > 0) {
-        host.truncate(0);
+      if (create && !blockDevice) {
+        host.empty();
       }
       if (create && !options.lock()) {
         share.unlock();

@@ -84,7 +84,7 @@ public final class FileStorage implements Storage {
    * @throws java.nio.file.FileSystemException for every other reason
    */
   public static FileStorage open(Path path, Options options) throws IOException {
-    return FileOpener.open(path, options, false);
+    return FileOpener.open(path, options, FileOpener.Existence.REQUIRED);
   }
 
   /**
@@ -96,10 +96,36 @@ public final class FileStorage implements Storage {
    * @throws IllegalArgumentException if the options are not writable
    */
   public static FileStorage create(Path path, Options options) throws IOException {
+    requireWritable(options);
+    return FileOpener.open(path, options, FileOpener.Existence.NEW);
+  }
+
+  /**
+   * Makes a file, or opens one and leaves it as it is until {@link #empty}: for whoever must know
+   * that all else is well before he gives its bytes up. Locks are those of the options.
+   *
+   * @throws StorageLockedException if somebody uses the file
+   * @throws IllegalArgumentException if the options are not writable
+   */
+  public static FileStorage ensure(Path path, Options options) throws IOException {
+    requireWritable(options);
+    return FileOpener.open(path, options, FileOpener.Existence.ENSURED);
+  }
+
+  private static void requireWritable(Options options) {
     if (!options.writable()) {
       throw new IllegalArgumentException("a file cannot be created read-only");
     }
-    return FileOpener.open(path, options, true);
+  }
+
+  /** Takes all bytes of a file away. A block device keeps its bytes. */
+  public void empty() throws IOException {
+    requireWritable();
+    if (!blockDevice) {
+      synchronized (resizing) {
+        file.empty();
+      }
+    }
   }
 
   static FileStorage of(

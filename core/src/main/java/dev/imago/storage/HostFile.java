@@ -68,6 +68,13 @@ interface HostFile {
   /** Sets the size. */
   void truncate(long size) throws IOException;
 
+  /** Takes all bytes of a regular file away. */
+  default void empty() throws IOException {
+    if (size() > 0) {
+      truncate(0);
+    }
+  }
+
   /** What is kept at an offset below the size. */
   Storage.Run run(long at, long maxLength) throws IOException;
 

@@ -192,6 +192,22 @@ class FileStorageKindsTest {
     }
   }
 
+  @ParameterizedTest
+  @ValueSource(booleans = {true, false})
+  void anEnsuredFileKeepsItsBytesUntilItIsEmptied(boolean calls) throws Exception {
+    Path file = Files.write(folder.resolve("file"), new byte[10]);
+    Options options = Options.readWrite().withNativeAccess(calls);
+    try (FileStorage storage = FileStorage.ensure(file, options)) {
+      assertThat(file).hasSize(10);
+      storage.empty();
+      assertThat(file).isEmptyFile();
+    }
+    FileStorage.ensure(folder.resolve("new"), options).close();
+    assertThat(folder.resolve("new")).isEmptyFile();
+    assertThatThrownBy(() -> FileStorage.ensure(file, Options.readOnly()))
+        .isInstanceOf(IllegalArgumentException.class);
+  }
+
   @Test
   void namesWithStrangeCharactersAreOpened() throws Exception {
     Path file = folder.resolve("ein Name, 'quoted', mit Ümläut\nund mehr");
