@@ -2,5 +2,6 @@
 module dev.imago.cli {
   requires static org.jspecify;
   requires dev.imago;
+  requires dev.imago.nbd;
   requires jdk.unsupported;
 }

@@ -1,8 +1,10 @@
 /**
  * Virtual disk images for the JVM.
  *
- * <p>Packages named {@code ondisk} and {@code internal} stay closed.
+ * <p>Packages named {@code ondisk} and {@code internal} stay closed, but for buffers and system
+ * calls that the rooms beside this module share.
  */
+@SuppressWarnings("module") // dev.imago.nbd is built after this module
 module dev.imago {
   exports dev.imago;
   exports dev.imago.filter;
@@ -10,6 +12,8 @@ module dev.imago {
   exports dev.imago.qcow2;
   exports dev.imago.raw;
   exports dev.imago.storage;
+  exports dev.imago.internal to
+      dev.imago.nbd;
 
   requires static transitive org.jspecify;
   requires com.github.luben.zstd_jni;

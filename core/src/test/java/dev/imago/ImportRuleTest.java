@@ -2,24 +2,8 @@ package dev.imago;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import java.io.IOException;
-import java.lang.classfile.ClassFile;
-import java.lang.classfile.ClassModel;
-import java.lang.classfile.FieldModel;
-import java.lang.classfile.MethodModel;
-import java.lang.classfile.constantpool.ClassEntry;
-import java.lang.classfile.constantpool.MethodTypeEntry;
-import java.lang.classfile.constantpool.NameAndTypeEntry;
-import java.lang.classfile.constantpool.PoolEntry;
-import java.net.URISyntaxException;
-import java.nio.file.Files;
-import java.nio.file.Path;
-import java.util.List;
+import dev.imago.testing.ClassUses;
 import java.util.Set;
-import java.util.TreeSet;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
-import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 
 /**
@@ -28,23 +12,10 @@ import org.junit.jupiter.api.Test;
  * other way round.
  */
 class ImportRuleTest {
-  private static final Pattern IN_DESCRIPTOR = Pattern.compile("L([\\w/$]+);");
-
   @Test
   void everyClassKnowsOnlyWhatItsRoomMayKnow() throws Exception {
-    List<Path> classes = classFiles();
-    Set<String> broken = new TreeSet<>();
-    for (Path file : classes) {
-      ClassModel model = ClassFile.of().parse(file);
-      String user = model.thisClass().asInternalName().replace('/', '.');
-      for (String used : usedBy(model)) {
-        if (!allowed(packageOf(user), used)) {
-          broken.add(user + " uses " + used);
-        }
-      }
-    }
+    Set<String> broken = ClassUses.of(Images.class).breaking(ImportRuleTest::allowed);
 
-    assertThat(classes).isNotEmpty();
     assertThat(broken).isEmpty();
   }
 
@@ -75,7 +46,7 @@ class ImportRuleTest {
   }
 
   private static boolean allowed(String user, String used) {
-    String usedPackage = packageOf(used);
+    String usedPackage = ClassUses.packageOf(used);
     if (user.endsWith(".ondisk") && usedPackage.matches("java\\.nio\\.(channels|file)(\\..*)?")) {
       return false;
     }
@@ -110,47 +81,5 @@ class ImportRuleTest {
               || (user.equals("dev.imago.qcow2") && usedPackage.equals("dev.imago.crypto"))
               || (user.equals("dev.imago.qcow2") && usedPackage.equals("com.github.luben.zstd"));
     };
-  }
-
-  private static String packageOf(String className) {
-    return className.substring(0, className.lastIndexOf('.'));
-  }
-
-  private static Set<String> usedBy(ClassModel model) {
-    Set<String> used = new TreeSet<>();
-    for (PoolEntry entry : model.constantPool()) {
-      switch (entry) {
-        case ClassEntry c when c.asInternalName().startsWith("[") ->
-            addFromDescriptor(used, c.asInternalName());
-        case ClassEntry c -> used.add(c.asInternalName().replace('/', '.'));
-        case NameAndTypeEntry n -> addFromDescriptor(used, n.type().stringValue());
-        case MethodTypeEntry m -> addFromDescriptor(used, m.descriptor().stringValue());
-        default -> {}
-      }
-    }
-    for (MethodModel method : model.methods()) {
-      addFromDescriptor(used, method.methodType().stringValue());
-    }
-    for (FieldModel field : model.fields()) {
-      addFromDescriptor(used, field.fieldType().stringValue());
-    }
-    return used;
-  }
-
-  private static void addFromDescriptor(Set<String> used, String descriptor) {
-    Matcher matcher = IN_DESCRIPTOR.matcher(descriptor);
-    while (matcher.find()) {
-      used.add(matcher.group(1).replace('/', '.'));
-    }
-  }
-
-  private static List<Path> classFiles() throws IOException, URISyntaxException {
-    Path root = Path.of(Images.class.getProtectionDomain().getCodeSource().getLocation().toURI());
-    try (Stream<Path> files = Files.walk(root)) {
-      return files
-          .filter(f -> f.toString().endsWith(".class"))
-          .filter(f -> !f.endsWith("module-info.class"))
-          .toList();
-    }
   }
 }
