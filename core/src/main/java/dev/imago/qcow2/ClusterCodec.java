@@ -5,9 +5,11 @@ import com.github.luben.zstd.ZstdCompressCtx;
 import com.github.luben.zstd.ZstdDecompressCtx;
 import com.github.luben.zstd.ZstdException;
 import dev.imago.internal.Buffers;
+import dev.imago.internal.LibDeflate;
 import dev.imago.qcow2.ondisk.Header;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.zip.DataFormatException;
 import java.util.zip.Deflater;
 import java.util.zip.Inflater;
@@ -60,17 +62,28 @@ sealed interface ClusterCodec extends AutoCloseable {
         : new Deflate(how);
   }
 
-  /** Raw deflate. What goes on behind a full cluster is ignored. */
+  /**
+   * Raw deflate. What goes on behind a full cluster is ignored.
+   *
+   * <p>Encoding is by libdeflate where it can be had. So is decoding, but not before many clusters
+   * were decoded: few are done sooner than it is loaded.
+   */
   final class Deflate implements ClusterCodec {
+    /** Decoded by the JDK first, in bytes. */
+    private static final long BY_JDK = 64 << 20;
+
     private final IdlePool<Inflater> inflaters =
         new IdlePool<>(() -> new Inflater(true), Inflater::end);
 
     private final IdlePool<Deflater> deflaters;
+    private final FastDeflate fast;
     private final boolean shortWindow;
+    private final AtomicLong decodedByJdk = new AtomicLong();
 
     Deflate(Compression how) {
       int level = Math.min(how.level(), Deflater.BEST_COMPRESSION);
       this.deflaters = new IdlePool<>(() -> new Deflater(level, true), Deflater::end);
+      this.fast = new FastDeflate(level);
       this.shortWindow = how.shortWindow();
     }
 
@@ -81,6 +94,16 @@ sealed interface ClusterCodec extends AutoCloseable {
 
     @Override
     public void decode(ByteBuffer encoded, ByteBuffer cluster) throws IOException {
+      if (decodedByJdk.get() >= BY_JDK && LibDeflate.available() && fast.decode(encoded, cluster)) {
+        return;
+      }
+      // Also what libdeflate refuses: a stream that goes on behind the cluster is legal, and of one
+      // that is not the JDK says what is wrong.
+      decodedByJdk.addAndGet(cluster.remaining());
+      decodeByJdk(encoded, cluster);
+    }
+
+    private void decodeByJdk(ByteBuffer encoded, ByteBuffer cluster) throws IOException {
       int start = cluster.position();
       Inflater inflater = inflaters.take();
       try {
@@ -102,6 +125,9 @@ sealed interface ClusterCodec extends AutoCloseable {
 
     @Override
     public boolean encode(ByteBuffer cluster, ByteBuffer encoded) {
+      if (!shortWindow && LibDeflate.available()) {
+        return fast.encode(cluster, encoded);
+      }
       Deflater deflater = deflaters.take();
       try {
         return shortWindow
@@ -126,6 +152,7 @@ sealed interface ClusterCodec extends AutoCloseable {
     public void close() {
       inflaters.close();
       deflaters.close();
+      fast.close();
     }
   }
 

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.github.luben.zstd.Zstd;
+import dev.imago.internal.LibDeflate;
 import dev.imago.qcow2.ondisk.Header;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -67,6 +68,35 @@ class ClusterCodecTest {
 
     assertThat(decode(Header.COMPRESSION_DEFLATE, encode(Header.COMPRESSION_DEFLATE, longer)))
         .isEqualTo(Arrays.copyOf(longer, CLUSTER));
+  }
+
+  @Test
+  void afterManyClustersStreamsAreStillDecodedOrRefusedAsBefore() throws Exception {
+    assertThat(LibDeflate.available()).isTrue();
+    byte[] plain = plain(CLUSTER);
+    byte[] encoded = encode(Header.COMPRESSION_DEFLATE, plain);
+    byte[] goesOn = encode(Header.COMPRESSION_DEFLATE, plain(CLUSTER + 5000));
+    byte[] tooShort = encode(Header.COMPRESSION_DEFLATE, plain(CLUSTER - 1));
+    byte[] garbageBehind = Arrays.copyOf(encoded, encoded.length + 700);
+    ByteBuffer out = ByteBuffer.allocateDirect(CLUSTER);
+    try (ClusterCodec codec = ClusterCodec.of(Header.COMPRESSION_DEFLATE, Compression.USUAL)) {
+      for (int i = 0; i < 1200; i++) {
+        codec.decode(direct(encoded), out.clear());
+      }
+      for (byte[] stream : new byte[][] {encoded, goesOn, garbageBehind}) {
+        for (boolean heap : new boolean[] {false, true}) {
+          ByteBuffer cluster =
+              heap ? ByteBuffer.allocate(CLUSTER) : ByteBuffer.allocateDirect(CLUSTER);
+          codec.decode(direct(stream), cluster);
+          assertThat(cluster.hasRemaining()).isFalse();
+          assertThat(cluster.flip()).isEqualTo(ByteBuffer.wrap(plain));
+        }
+      }
+      assertThatThrownBy(() -> codec.decode(direct(tooShort), out.clear()))
+          .hasMessage("deflate stream ends after 65535 bytes; a cluster has 65536");
+      assertThatThrownBy(() -> codec.decode(ByteBuffer.allocateDirect(0), out.clear()))
+          .hasMessage("deflate stream ends after 0 bytes; a cluster has 65536");
+    }
   }
 
   @Test
