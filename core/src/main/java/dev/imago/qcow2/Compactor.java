@@ -44,6 +44,7 @@ final class Compactor {
   private final Metadata metadata;
   private final Geometry geometry;
   private final Storage storage;
+  private final HostCounts counts;
   private final Allocator allocator;
   private final Progress progress;
   private final long clusters;
@@ -69,6 +70,7 @@ final class Compactor {
     this.metadata = metadata;
     this.geometry = metadata.geometry;
     this.storage = metadata.storage;
+    this.counts = metadata.counts;
     this.allocator = metadata.allocator;
     this.progress = progress;
     this.clusters = geometry.clusters(storage.size());
@@ -90,7 +92,7 @@ final class Compactor {
 
   private CompactResult run() throws IOException {
     final long before = storage.size();
-    boundary = allocator.used(clusters);
+    boundary = counts.used(clusters);
     // Tables are changed on the disk, past the cache.
     metadata.forgetTables();
     try {
@@ -121,8 +123,8 @@ final class Compactor {
     if (leftEncrypted > 0) {
       left.add("%d encrypted clusters, whose place is part of their key".formatted(leftEncrypted));
     }
-    long end = allocator.usedEnd(clusters);
-    long holes = end - allocator.used(end);
+    long end = counts.usedEnd(clusters);
+    long holes = end - counts.used(end);
     if (left.isEmpty() && holes > 0) {
       left.add(
           "%d clusters stay free, before bitmaps, leaked clusters or long tables".formatted(holes));
@@ -142,9 +144,9 @@ final class Compactor {
   private void findTables() throws IOException {
     // Judges all of it, so that nothing is moved in an image whose tables are bad.
     for (long[] l1 : allL1()) {
-      CountChanges counts = new CountChanges(metadata);
-      counts.lose(l1);
-      counts.requirePossible();
+      CountChanges changes = new CountChanges(metadata);
+      changes.lose(l1);
+      changes.requirePossible();
       for (long entry : l1) {
         if ((entry & Geometry.OFFSET_MASK) != 0) {
           tables.add(entry & Geometry.OFFSET_MASK, 1, true);
@@ -257,9 +259,9 @@ final class Compactor {
       full = true;
       return -1;
     }
-    long others = allocator.count(cluster) - 1;
+    long others = counts.count(cluster) - 1;
     if (others != 0) {
-      allocator.add(taken.firstCluster(), others);
+      counts.add(taken.firstCluster(), others);
     }
     moved++;
     batchBytes += geometry.clusterSize();
@@ -281,7 +283,7 @@ final class Compactor {
 
   /** Nothing leads to a cluster any more, as soon as the next flush is done. */
   private void free(long cluster) throws IOException {
-    long references = allocator.count(cluster);
+    long references = counts.count(cluster);
     metadata.lock.lock();
     try {
       for (long i = 0; i < references; i++) {
@@ -415,7 +417,7 @@ final class Compactor {
         movedBlocks.clear();
         counting.clear();
       }
-      allocator.moveBlock(i, taken.firstCluster());
+      metadata.blocks.move(i, taken.firstCluster());
       metadata.durability.tableWritten();
       movedBlocks.add((long) i);
       counting.add(counter);
@@ -426,7 +428,7 @@ final class Compactor {
     if (old + length > boundary) {
       Allocator.Taken taken = takeAhead(length, old);
       if (taken != null) {
-        allocator.moveTable(taken.firstCluster());
+        metadata.blocks.moveTable(taken.firstCluster());
         metadata.durability.flushAll();
       }
     }
@@ -435,10 +437,10 @@ final class Compactor {
 
   /** Gives up the refcount blocks of clusters behind the last one in use. */
   private void dropEmptyBlocks() throws IOException {
-    long end = allocator.usedEnd(clusters);
+    long end = counts.usedEnd(clusters);
     for (int i = metadata.reftable.length() - 1; i > geometry.reftableIndex(end - 1); i--) {
       if (metadata.reftable.target(i) != 0) {
-        allocator.dropBlock(i);
+        metadata.blocks.drop(i);
       }
     }
     metadata.durability.flushAll();

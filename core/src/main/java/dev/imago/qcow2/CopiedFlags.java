@@ -47,7 +47,7 @@ final class CopiedFlags {
   }
 
   private boolean single(long hostOffset) throws IOException {
-    return metadata.allocator.count(geometry.clusterIndex(hostOffset)) == 1;
+    return metadata.counts.count(geometry.clusterIndex(hostOffset)) == 1;
   }
 
   private void setL1(int table, long entry) {

@@ -110,7 +110,7 @@ final class CountChanges {
     each(
         gained,
         (cluster, net) -> {
-          long now = metadata.allocator.count(cluster);
+          long now = metadata.counts.count(cluster);
           if (now == 0) {
             throw corrupt(geometry.clusterOffset(cluster), "refcount", "0 for a cluster in use");
           }
@@ -127,7 +127,7 @@ final class CountChanges {
     each(
         lost,
         (cluster, net) -> {
-          long now = metadata.allocator.count(cluster);
+          long now = metadata.counts.count(cluster);
           if (net < 0 && Long.compareUnsigned(now, -net) < 0) {
             throw corrupt(
                 geometry.clusterOffset(cluster),
@@ -143,7 +143,7 @@ final class CountChanges {
         gained,
         (cluster, net) -> {
           if (net > 0) {
-            metadata.allocator.add(cluster, net);
+            metadata.counts.add(cluster, net);
           }
         });
   }
@@ -161,7 +161,7 @@ final class CountChanges {
             return;
           }
           if (net < -1) {
-            metadata.allocator.add(cluster, net + 1);
+            metadata.counts.add(cluster, net + 1);
           }
           if (run[0] + run[1] != cluster) {
             release(run);

@@ -23,7 +23,7 @@ final class FreeTail {
     Geometry geometry = metadata.geometry;
     long size = storage.size();
     long clusters = geometry.clusters(size);
-    long end = Math.max(1, metadata.allocator.usedEnd(clusters));
+    long end = Math.max(1, metadata.counts.usedEnd(clusters));
     // Live metadata that is not counted: a check has to look at this image first.
     if (end < clusters
         && !metadata.map.overlaps(

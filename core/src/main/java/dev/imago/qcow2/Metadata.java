@@ -45,6 +45,8 @@ final class Metadata {
   final MetadataMap map;
   final Quarantine quarantine;
   final CompressedTail tail;
+  final HostCounts counts;
+  final RefcountBlocks blocks;
   final Allocator allocator;
   final Durability durability;
   final SnapshotStore snapshots;
@@ -113,19 +115,14 @@ final class Metadata {
             quarantine,
             new LateCounts(parts.lateCounts(), incompatible),
             releaser);
+    this.counts =
+        new HostCounts(name, lock, geometry, storage, reftable, refcounts, durability::cleanCounts);
+    this.blocks =
+        new RefcountBlocks(
+            name, lock, geometry, storage, reftable, refcounts, counts, map, quarantine);
     this.allocator =
         new Allocator(
-            name,
-            lock,
-            geometry,
-            storage,
-            reftable,
-            refcounts,
-            durability::cleanCounts,
-            map,
-            quarantine,
-            tail,
-            parts.options().reuse());
+            name, lock, geometry, storage, counts, blocks, map, tail, parts.options().reuse());
     for (int i = 0; i < TABLE_LOCKS; i++) {
       tableLocks[i] = new ReentrantLock();
     }

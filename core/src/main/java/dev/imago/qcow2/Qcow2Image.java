@@ -533,7 +533,7 @@ final class Qcow2Image implements Image {
 
   private void cutTail() {
     try {
-      if (metadata.allocator.changed()) {
+      if (metadata.counts.changed()) {
         FreeTail.cut(metadata);
       }
     } catch (IOException e) {

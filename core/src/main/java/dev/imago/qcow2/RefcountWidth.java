@@ -38,7 +38,7 @@ final class RefcountWidth implements RefcountRebuild.Counts {
     this.progress = progress;
     this.old = structures();
     long all = geometry.firstClusterOfBlock(metadata.reftable.length());
-    long used = metadata.allocator.usedEnd(all);
+    long used = metadata.counts.usedEnd(all);
     this.end =
         storage.fixedSize() ? used : Math.max(used, geometry.clusters(metadata.storage.size()));
   }
@@ -53,9 +53,9 @@ final class RefcountWidth implements RefcountRebuild.Counts {
       return;
     }
     long most = (1L << bits) - 1;
-    Allocator allocator = metadata.allocator;
-    for (long at = allocator.nextUsed(0); at >= 0; at = allocator.nextUsed(at + 1)) {
-      long count = allocator.count(at);
+    HostCounts counts = metadata.counts;
+    for (long at = counts.nextUsed(0); at >= 0; at = counts.nextUsed(at + 1)) {
+      long count = counts.count(at);
       if (Long.compareUnsigned(count, most) > 0) {
         throw new IllegalArgumentException(
             "Cannot decrease refcount entry width to %d bits: Cluster at offset 0x%x has a refcount of %s"
@@ -101,9 +101,9 @@ final class RefcountWidth implements RefcountRebuild.Counts {
       told = from;
       progress.at(Math.min(from, end), end + 1);
     }
-    long at = metadata.allocator.nextUsed(from);
+    long at = metadata.counts.nextUsed(from);
     while (at >= 0 && count(at) == 0) {
-      at = metadata.allocator.nextUsed(at + 1);
+      at = metadata.counts.nextUsed(at + 1);
     }
     return at;
   }
@@ -111,7 +111,7 @@ final class RefcountWidth implements RefcountRebuild.Counts {
   /** A structure's own reference is gone; others, in an image with leaks, stay. */
   @Override
   public long count(long cluster) throws IOException {
-    long count = metadata.allocator.count(cluster);
+    long count = metadata.counts.count(cluster);
     return count != 0 && Arrays.binarySearch(old, cluster) >= 0 ? count - 1 : count;
   }
 

@@ -243,7 +243,7 @@ final class Relocation {
         (index, word) -> {
           Long place = places.get(word & Geometry.OFFSET_MASK);
           if (place != null) {
-            boolean own = active && metadata.allocator.count(g.clusterIndex(place)) == 1;
+            boolean own = active && metadata.counts.count(g.clusterIndex(place)) == 1;
             relocator.lead(
                 hostOffset + index * Geometry.ENTRY_BYTES, own ? place | Geometry.COPIED : place);
           }

@@ -44,7 +44,7 @@ final class Relocator {
     try (Buffers.Lease lease = Buffers.take(g.clusterSize())) {
       for (long i = 0; i < clusters; i++) {
         if (references > 1) {
-          metadata.allocator.add(first + i, references - 1);
+          metadata.counts.add(first + i, references - 1);
         }
         copy(hostOffset + g.clusterOffset(i), g.clusterOffset(first + i), lease);
       }

@@ -210,7 +210,7 @@ final class SnapshotOperations {
         long first = geometry.clusterIndex(entry.l1TableOffset());
         if (entry.l1TableOffset() < from
             || entry.l1Size() == 0
-            || metadata.allocator.count(first) != 1) {
+            || metadata.counts.count(first) != 1) {
           continue;
         }
         NewTable place = write(Words.bytes(store.l1(entry)));

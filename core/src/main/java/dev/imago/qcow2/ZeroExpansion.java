@@ -68,8 +68,7 @@ final class ZeroExpansion {
       metadata.requireNoOverlap(entry.hostOffset(), geometry.clusterSize());
       long cluster = geometry.clusterIndex(entry.hostOffset());
       // Tables of snapshots and compressed clusters do not count as entries, but are counted.
-      if (entries.get(cluster) == 1
-          && metadata.allocator.count(cluster) == references(table, users)) {
+      if (entries.get(cluster) == 1 && metadata.counts.count(cluster) == references(table, users)) {
         zero(entry.hostOffset());
         edit(at, entry.descriptor() & ~Geometry.READS_AS_ZERO);
       } else {
@@ -95,14 +94,14 @@ final class ZeroExpansion {
       throw e;
     }
     if (references > 1) {
-      metadata.allocator.add(taken.firstCluster(), references - 1);
+      metadata.counts.add(taken.firstCluster(), references - 1);
     }
     return active && references == 1 ? place | Geometry.COPIED : place;
   }
 
   /** How many entries of L1 tables lead to a table. */
   private long references(long table, int users) throws IOException {
-    return users < MANY_TIMES ? users : metadata.allocator.count(geometry.clusterIndex(table));
+    return users < MANY_TIMES ? users : metadata.counts.count(geometry.clusterIndex(table));
   }
 
   private void requireCountable(long references) throws UnsupportedFeatureException {
