@@ -32,6 +32,9 @@ final class Allocator {
   /** No cluster below this one is free. */
   private long firstFree = 1;
 
+  /** How often a cluster became free. Under the metadata lock. */
+  private long freed;
+
   Allocator(
       String name,
       ReentrantLock metadata,
@@ -176,8 +179,36 @@ final class Allocator {
       if (scan.blockMissing) {
         blocks.make(scan.start);
       } else {
-        counts.load(scan.start);
+        pass(scan.start);
       }
+    }
+  }
+
+  /**
+   * Moves {@link #firstFree} over clusters in use whose counts are not at hand; where there is one
+   * that may be free, its count is at hand afterwards.
+   */
+  private void pass(long cluster) throws IOException {
+    long freedBefore;
+    metadata.lock();
+    try {
+      freedBefore = firstFree == cluster ? freed : -1;
+    } finally {
+      metadata.unlock();
+    }
+    long next = freedBefore < 0 ? cluster : counts.usedUntil(cluster);
+    if (next == cluster) {
+      counts.load(cluster);
+      return;
+    }
+    metadata.lock();
+    try {
+      // Else it was taken, or one behind it became free, while the disk was read.
+      if (firstFree == cluster && freed == freedBefore) {
+        firstFree = next;
+      }
+    } finally {
+      metadata.unlock();
     }
   }
 
@@ -219,22 +250,16 @@ final class Allocator {
     return new Scan(start, length, false);
   }
 
-  /** Skips a used cluster, and whole words without a zero byte: there every count is used. */
+  /** Skips a used cluster, and whole words of used ones. */
   private long nextCandidate(Slice slice, long cluster, long sliceEnd) {
-    if (geometry.refcountOrder() != 4) {
-      return cluster + 1;
-    }
+    int perWord = geometry.refcountsPerWord();
     long next = cluster + 1;
     while (next < sliceEnd
-        && (next & 3) == 0
-        && noZeroShort(slice.word(geometry.refcountWord(next)))) {
-      next += 4;
+        && next % perWord == 0
+        && !geometry.hasZeroRefcount(slice.word(geometry.refcountWord(next)))) {
+      next += perWord;
     }
     return next;
-  }
-
-  private static boolean noZeroShort(long word) {
-    return (word - 0x0001_0001_0001_0001L & ~word & 0x8000_8000_8000_8000L) == 0;
   }
 
   private Taken mark(long start, long length) throws IOException {
@@ -303,6 +328,7 @@ final class Allocator {
     tail.forget(cluster, 1);
     if (now == 1 && reuse) {
       firstFree = Math.min(firstFree, cluster);
+      freed++;
     }
   }
 
@@ -313,6 +339,7 @@ final class Allocator {
         counts.set(cluster, counts.now(cluster) - 1);
         tail.forget(cluster, 1);
         firstFree = Math.min(firstFree, cluster);
+        freed++;
       }
     }
   }
@@ -335,6 +362,7 @@ final class Allocator {
   /** Forgets what was learnt of free places, because someone else may have taken them. */
   void reset() throws IOException {
     firstFree = 1;
+    freed++;
     tail.forgetAll();
     counts.reset();
   }

@@ -1,9 +1,12 @@
 package dev.imago.qcow2;
 
 import dev.imago.image.CorruptImageException;
+import dev.imago.internal.Buffers;
 import dev.imago.qcow2.ondisk.Geometry;
+import dev.imago.storage.BlockEvent;
 import dev.imago.storage.Storage;
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
@@ -18,6 +21,9 @@ import org.jspecify.annotations.Nullable;
  * <p>Spec: qcow2 digest, 5.
  */
 final class HostCounts {
+  /** The most that is read at once to find a free place, in bytes. */
+  private static final int LOOK_AHEAD = 256 << 10;
+
   private final String name;
   private final ReentrantLock metadata;
   private final Geometry geometry;
@@ -201,6 +207,38 @@ final class HostCounts {
       end = first;
     }
     return 0;
+  }
+
+  /**
+   * A cluster from this one on before which all are in use, as the disk says: of one refcount block
+   * at most, and not beyond a slice that is at hand, which may know better. Caches nothing.
+   *
+   * <p>Called without the metadata lock: the caller sees to clusters that become free meanwhile.
+   */
+  long usedUntil(long cluster) throws IOException {
+    long table = geometry.reftableIndex(cluster);
+    int first = geometry.refcountSlice(cluster);
+    int behind = first;
+    while (behind < geometry.slicesPerCluster() && slices.peek(table, behind) == null) {
+      behind++;
+    }
+    long host = reftable.target(table);
+    if (behind == first || host == 0) {
+      return cluster;
+    }
+    long next = sliceEnd(cluster) - geometry.refcountsPerSlice();
+    int length = Math.min((behind - first) * geometry.sliceBytes(), LOOK_AHEAD);
+    try (Buffers.Lease lease = Buffers.take(length)) {
+      ByteBuffer words = lease.buffer();
+      storage.event(BlockEvent.REFBLOCK_LOAD);
+      storage.read(words, host + (long) first * geometry.sliceBytes());
+      words.flip();
+      while (words.hasRemaining() && !geometry.hasZeroRefcount(words.getLong())) {
+        next += geometry.refcountsPerWord();
+      }
+    }
+    // A block that was moved meanwhile has left something else there.
+    return reftable.target(table) == host ? Math.max(next, cluster) : cluster;
   }
 
   /** The first counted cluster from this one on; -1 if there is none. */

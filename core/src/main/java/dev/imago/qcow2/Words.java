@@ -1,5 +1,6 @@
 package dev.imago.qcow2;
 
+import dev.imago.internal.Buffers;
 import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.storage.Storage;
 import java.io.IOException;
@@ -12,9 +13,11 @@ final class Words {
   /** Reads words; behind the storage's end they are 0. */
   static long[] read(Storage storage, long hostOffset, int count) throws IOException {
     long[] words = new long[count];
-    ByteBuffer buffer = ByteBuffer.allocate(count * Geometry.ENTRY_BYTES);
-    storage.read(buffer, hostOffset);
-    buffer.flip().asLongBuffer().get(words);
+    try (Buffers.Lease lease = Buffers.take(count * Geometry.ENTRY_BYTES)) {
+      ByteBuffer buffer = lease.buffer();
+      storage.read(buffer, hostOffset);
+      buffer.flip().asLongBuffer().get(words);
+    }
     return words;
   }
 

@@ -28,6 +28,17 @@ public record Geometry(
 
   private static final int SUBCLUSTER_BITS = 5;
 
+  /** Words of counts that are all 1, by refcount order. */
+  private static final long[] ONES = {
+    -1L,
+    0x5555_5555_5555_5555L,
+    0x1111_1111_1111_1111L,
+    0x0101_0101_0101_0101L,
+    0x0001_0001_0001_0001L,
+    0x0000_0001_0000_0001L,
+    1
+  };
+
   /** Metadata is cached in slices of this many bytes, or of a cluster if that is smaller. */
   private static final int SLICE_BITS = 12;
 
@@ -238,6 +249,18 @@ public record Geometry(
     }
     int bit = inWord << refcountOrder;
     return 56 - (bit & ~7) + (bit & 7);
+  }
+
+  /** Reference counts in one word. */
+  public int refcountsPerWord() {
+    return 64 >>> refcountOrder;
+  }
+
+  /** Whether a big-endian word of reference counts has one that is 0. */
+  public boolean hasZeroRefcount(long word) {
+    // Taking 1 from each count turns a highest bit on that was off only if some count is 0.
+    long ones = ONES[refcountOrder];
+    return (word - ones & ~word & ones << refcountBits() - 1) != 0;
   }
 
   /** The lowest bit of a compressed descriptor's sector count. */

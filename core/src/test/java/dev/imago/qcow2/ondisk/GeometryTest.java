@@ -62,4 +62,25 @@ class GeometryTest {
     assertThat(new Geometry(21, 4, 3, false, true).l1Entries(1024 * pib))
         .isEqualTo(Geometry.MAX_L1_ENTRIES);
   }
+
+  @Test
+  void aZeroCountIsSeenInAnyPlaceOfAWordAndNowhereElse() {
+    for (int order = 0; order <= 6; order++) {
+      Geometry geometry = new Geometry(16, order, 3, false);
+      int counts = geometry.refcountsPerWord();
+      assertThat(counts).isEqualTo(64 / geometry.refcountBits());
+      for (long value : new long[] {1, geometry.maxRefcount(), geometry.maxRefcount() / 2 + 1}) {
+        long full = 0;
+        for (int i = 0; i < counts; i++) {
+          full |= value << geometry.refcountShift(i);
+        }
+        assertThat(geometry.hasZeroRefcount(full)).as("%d bits, %x", 1 << order, full).isFalse();
+        for (int i = 0; i < counts; i++) {
+          long one = full & ~(geometry.maxRefcount() << geometry.refcountShift(i));
+          assertThat(geometry.hasZeroRefcount(one)).as("%d bits, %x", 1 << order, one).isTrue();
+        }
+      }
+      assertThat(geometry.hasZeroRefcount(0)).isTrue();
+    }
+  }
 }
