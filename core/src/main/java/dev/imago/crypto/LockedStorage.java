@@ -31,11 +31,6 @@ public final class LockedStorage extends OverlaidStorage {
   }
 
   @Override
-  public int requestAlignment() {
-    return below.requestAlignment();
-  }
-
-  @Override
   public void read(ByteBuffer dst, long hostOffset) throws IOException {
     throw locked();
   }

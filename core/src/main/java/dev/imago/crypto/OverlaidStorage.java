@@ -1,30 +1,22 @@
 package dev.imago.crypto;
 
-import dev.imago.storage.BlockEvent;
 import dev.imago.storage.Storage;
+import dev.imago.storage.StorageOver;
 import java.io.IOException;
 
-/** What encrypted storages have in common: all but the bytes themselves is as it is below. */
-abstract sealed class OverlaidStorage implements Storage permits EncryptedStorage, LockedStorage {
-  final Storage below;
+/**
+ * What encrypted storages have in common: what is zero below is not zero here, nor are the new
+ * bytes of a resize.
+ */
+abstract sealed class OverlaidStorage extends StorageOver permits EncryptedStorage, LockedStorage {
 
   OverlaidStorage(Storage below) {
-    this.below = below;
+    super(below);
   }
 
   @Override
-  public String name() {
-    return below.name();
-  }
-
-  @Override
-  public boolean readOnly() {
-    return below.readOnly();
-  }
-
-  @Override
-  public void event(BlockEvent event) {
-    below.event(event);
+  public boolean zeroesCheaply() {
+    return false;
   }
 
   @Override
@@ -47,31 +39,5 @@ abstract sealed class OverlaidStorage implements Storage permits EncryptedStorag
           "no such range: " + maxLength + " bytes at host offset " + hostOffset);
     }
     return new Run(true, maxLength);
-  }
-
-  @Override
-  public long size() throws IOException {
-    return below.size();
-  }
-
-  @Override
-  public long allocatedBytes() throws IOException {
-    return below.allocatedBytes();
-  }
-
-  /** As below; new bytes are not zero here. */
-  @Override
-  public void resize(long size, Preallocation preallocation) throws IOException {
-    below.resize(size, preallocation);
-  }
-
-  @Override
-  public void flush() throws IOException {
-    below.flush();
-  }
-
-  @Override
-  public void invalidateCache() throws IOException {
-    below.invalidateCache();
   }
 }

@@ -5,6 +5,7 @@ import dev.imago.internal.RangeLock;
 import dev.imago.storage.BlockEvent;
 import dev.imago.storage.Storage;
 import dev.imago.storage.StorageIoException;
+import dev.imago.storage.StorageOver;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
@@ -17,7 +18,7 @@ import org.jspecify.annotations.Nullable;
  * BlockEvent events}, and threads are held up at them. Requests can be cut and padded, to see what
  * a picky device would be asked.
  */
-public final class FaultStorage extends FilterStorage {
+public final class FaultStorage extends StorageOver {
   /**
    * What requests reach the storage below; 0 for no limit.
    *

@@ -2,6 +2,7 @@ package dev.imago.filter;
 
 import dev.imago.storage.Storage;
 import dev.imago.storage.StorageIoException;
+import dev.imago.storage.StorageOver;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 
@@ -9,7 +10,7 @@ import java.nio.ByteBuffer;
  * A part of another storage as a storage of its own: QEMU's {@code raw} driver with {@code offset}
  * and {@code size}. Its size is fixed.
  */
-public final class WindowStorage extends FilterStorage {
+public final class WindowStorage extends StorageOver {
   private static final int ENOSPC = 28;
 
   private final long start;

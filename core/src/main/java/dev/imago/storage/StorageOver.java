@@ -1,15 +1,27 @@
-package dev.imago.filter;
+package dev.imago.storage;
 
-import dev.imago.storage.BlockEvent;
-import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 
-/** A storage over another one, which is closed with it. All but the bytes is as it is below. */
-abstract sealed class FilterStorage implements Storage permits FaultStorage, WindowStorage {
-  final Storage below;
+/**
+ * A storage over another one, which is closed with it. Everything is handed on as it comes; who
+ * extends this changes what is to be different.
+ *
+ * <p>All bytes come and go by {@link #read(ByteBuffer, long)}, {@link #write(ByteBuffer, long)},
+ * {@link #writeZeroes} and {@link #discard}: requests with several buffers are taken apart into
+ * these, and {@link #readNow} has nothing, so that what is cached below does not pass by who
+ * changes bytes on their way.
+ */
+public abstract class StorageOver implements Storage {
+  /** The storage below. */
+  protected final Storage below;
 
-  FilterStorage(Storage below) {
+  /**
+   * Stands over {@code below}.
+   *
+   * @param below closed with this one
+   */
+  protected StorageOver(Storage below) {
     this.below = below;
   }
 
@@ -28,10 +40,19 @@ abstract sealed class FilterStorage implements Storage permits FaultStorage, Win
     return below.requestAlignment();
   }
 
-  /** What may be cached below must pass the filter too. */
   @Override
-  public boolean readNow(ByteBuffer dst, long hostOffset) throws IOException {
-    return false;
+  public void read(ByteBuffer dst, long hostOffset) throws IOException {
+    below.read(dst, hostOffset);
+  }
+
+  @Override
+  public void write(ByteBuffer src, long hostOffset) throws IOException {
+    below.write(src, hostOffset);
+  }
+
+  @Override
+  public void writeZeroes(long hostOffset, long length, ZeroMode mode) throws IOException {
+    below.writeZeroes(hostOffset, length, mode);
   }
 
   @Override
@@ -42,6 +63,11 @@ abstract sealed class FilterStorage implements Storage permits FaultStorage, Win
   @Override
   public boolean holesReadAsZero() {
     return below.holesReadAsZero();
+  }
+
+  @Override
+  public boolean discard(long hostOffset, long length) throws IOException {
+    return below.discard(hostOffset, length);
   }
 
   @Override
