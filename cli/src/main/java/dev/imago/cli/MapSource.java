@@ -1,18 +1,16 @@
 package dev.imago.cli;
 
 import dev.imago.image.Extent;
+import dev.imago.image.FileHoles;
 import dev.imago.image.Image;
 import dev.imago.image.Mapping;
 import dev.imago.storage.Storage;
 import java.io.IOException;
-import java.util.IdentityHashMap;
 
 /** Finds the lines of {@code map} in an image and in the files below it. */
 final class MapSource {
   private final Image image;
-
-  /** For each file of a layer, whether much of it is holes. */
-  private final IdentityHashMap<Storage, Boolean> sparse = new IdentityHashMap<>();
+  private final FileHoles holes = new FileHoles();
 
   MapSource(Image image) {
     this.image = image;
@@ -45,46 +43,15 @@ final class MapSource {
   }
 
   private MapEntry data(Extent extent, Mapping.Data data) throws IOException {
-    Storage file = data.storage();
-    long length = data.length();
-    boolean zero = false;
-    if (mayBeHoles(extent.layer(), file)) {
-      zero = data.hostOffset() >= file.size();
-      if (!zero) {
-        Storage.Run run = file.run(data.hostOffset(), length);
-        length = run.length();
-        zero = !run.data();
-      }
-    }
+    Storage.Run run = holes.run(extent.layer(), data);
     return new MapEntry(
         extent.guestOffset(),
-        length,
+        run.length(),
         extent.depth(),
         true,
-        zero,
+        !run.data(),
         true,
         data.hostOffset(),
-        file.name());
-  }
-
-  /**
-   * Whether clusters of this layer may be holes of its file: it was made with its metadata only. As
-   * QEMU does, this is told by the file's size on the host, and not for each cluster, for otherwise
-   * every half-written cluster would show as two lines.
-   */
-  private boolean mayBeHoles(Image layer, Storage file) throws IOException {
-    if (layer.format().equals("raw") || !file.name().equals(layer.name())) {
-      return false;
-    }
-    Boolean known = sparse.get(file);
-    if (known == null) {
-      long allocated = file.allocatedBytes();
-      long unit = layer.clusterSize();
-      long used = allocated / unit + 1;
-      long clusters = file.size() / unit;
-      known = allocated >= 0 && clusters > Math.max(used * 10 / 9, used + 2);
-      sparse.put(file, known);
-    }
-    return known;
+        data.storage().name());
   }
 }
