@@ -283,15 +283,7 @@ final class Compactor {
 
   /** Nothing leads to a cluster any more, as soon as the next flush is done. */
   private void free(long cluster) throws IOException {
-    long references = counts.count(cluster);
-    metadata.lock.lock();
-    try {
-      for (long i = 0; i < references; i++) {
-        metadata.freed(cluster, 1);
-      }
-    } finally {
-      metadata.lock.unlock();
-    }
+    metadata.unreferenced(cluster, counts.count(cluster));
   }
 
   // L2 tables

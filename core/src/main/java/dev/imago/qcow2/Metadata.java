@@ -349,6 +349,18 @@ final class Metadata {
     }
   }
 
+  /** A cluster has lost that many references, as soon as the next flush is done. */
+  void unreferenced(long cluster, long references) {
+    lock.lock();
+    try {
+      for (long i = 0; i < references; i++) {
+        freed(cluster, 1);
+      }
+    } finally {
+      lock.unlock();
+    }
+  }
+
   /** Compressed clusters begin somewhere else from now on: counts were lowered past quarantine. */
   void forgetTail() {
     lock.lock();

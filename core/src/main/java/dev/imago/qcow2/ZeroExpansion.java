@@ -74,7 +74,7 @@ final class ZeroExpansion {
       } else {
         // Somebody else has data there.
         edit(at, backed ? newCluster(table, users, active) : 0);
-        free(cluster, references(table, users));
+        metadata.unreferenced(cluster, references(table, users));
       }
     }
   }
@@ -131,18 +131,6 @@ final class ZeroExpansion {
     }
     if (edits >= BATCH_EDITS) {
       metadata.durability.flush();
-    }
-  }
-
-  /** A cluster has lost that many references, as soon as the next flush is done. */
-  private void free(long cluster, long references) {
-    metadata.lock.lock();
-    try {
-      for (long i = 0; i < references; i++) {
-        metadata.freed(cluster, 1);
-      }
-    } finally {
-      metadata.lock.unlock();
     }
   }
 }
