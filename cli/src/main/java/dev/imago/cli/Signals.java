@@ -78,6 +78,9 @@ final class Signals implements SignalHandler {
       progress.tell();
     } else if (mayTidyUp()) {
       worker.interrupt();
+      // Time for the worker to take its file away: normally it does, and the process is over long
+      // before. Only if it hangs, in a call that no interrupt ends, does the halt below come to
+      // pass.
       try {
         Thread.sleep(GRACE);
       } catch (InterruptedException e) {
