@@ -442,6 +442,7 @@ final class ConvertCommand {
     if (backing == null) {
       return;
     }
+    Safety.vetBacking(target, backing, parameters.get("backing_fmt"), true);
     String why;
     FileName typed = FileName.of(backing);
     try {

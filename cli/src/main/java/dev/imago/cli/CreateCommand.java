@@ -143,6 +143,11 @@ final class CreateCommand {
       throw new Failure(
           "Error: Trying to create an image with the same filename as the backing file");
     }
+    try {
+      Safety.vetBacking(name.newPath(), backing, parameters.get("backing_fmt"), !unsafe);
+    } catch (Failure e) {
+      throw new Failure(e.getMessage() + COULD_NOT_OPEN, 1, e);
+    }
     if (unsafe) {
       if (!parameters.has("backing_fmt")) {
         throw new Failure("Backing file specified without backing format");

@@ -121,14 +121,7 @@ final class IoOpen {
       io.requests().await();
       return;
     }
-    // Not the new one first: its lock is the old one's.
-    io.close();
-    try {
-      io.open(changed);
-    } catch (Failure e) {
-      io.open(old);
-      throw e;
-    }
+    io.reopen(changed);
   }
 
   private static IoTarget withOptions(IoTarget target, String options) throws Failure {

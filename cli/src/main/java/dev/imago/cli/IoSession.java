@@ -14,6 +14,7 @@ final class IoSession {
   private @Nullable Image image;
   private @Nullable IoTarget target;
   private List<FaultStorage> faulty = List.of();
+  private boolean overlaid;
   private boolean ended;
 
   IoSession(Terminal terminal) {
@@ -69,6 +70,26 @@ final class IoSession {
     image = opened.image();
     faulty = opened.faulty();
     target = how;
+    overlaid = how.snapshot() && !how.readOnly();
+  }
+
+  /** Has the open image open in another way. What was written under {@code -s} stays. */
+  void reopen(IoTarget how) throws IoFailure, Failure, IOException {
+    IoTarget old = target();
+    if (overlaid) {
+      // What was written is in a file without a name. Its cache and counts are nobody's concern.
+      requests.await();
+      target = how;
+      return;
+    }
+    // Not the new one first: its lock is the old one's.
+    close();
+    try {
+      open(how);
+    } catch (Failure e) {
+      open(old);
+      throw e;
+    }
   }
 
   /** Waits for what is under way, and closes the image if one is open. */
@@ -120,7 +141,8 @@ final class IoSession {
       image();
     }
     verb.requireCount(words);
-    if (verb.needs() == IoVerb.Needs.WRITABLE_IMAGE && image().readOnly()) {
+    if (verb.needs() == IoVerb.Needs.WRITABLE_IMAGE
+        && (image().readOnly() || target().readOnly())) {
       throw new Failure("Block node is read-only");
     }
     verb.body().run(this, new IoArguments(verb, terminal, words));

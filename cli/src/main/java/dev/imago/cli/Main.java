@@ -120,6 +120,9 @@ public final class Main {
     }
     List<String> operands = options.operands();
     if (operands.isEmpty()) {
+      if (args.length > 0) {
+        return 0; // "--" alone: nothing is asked for, as qemu-img sees it
+      }
       throw new UsageException("Not enough arguments");
     }
     String command = operands.getFirst();

@@ -80,6 +80,9 @@ final class RebaseCommand {
       FileName name = source.name();
       OpenOptions how = source.options(terminal.secrets()).direct(mode.direct()).sync(mode.sync());
       look(terminal, name, how, unsafe, backingFormat);
+      if (backing != null && !backing.isEmpty()) {
+        Safety.vetBacking(name.path(), backing, backingFormat, !unsafe);
+      }
       Rebase rebase =
           rebase(backing, backingFormat)
               .options(how)

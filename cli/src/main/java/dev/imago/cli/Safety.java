@@ -68,6 +68,29 @@ final class Safety {
     return on ? options.cacheBytes(CACHE) : options;
   }
 
+  /**
+   * Refuses a backing file's name, as it is to stand in an image; does nothing without {@code
+   * --safe}.
+   *
+   * @param image that is to name it
+   * @param format null to probe
+   * @param opened false if the name alone matters, because the file is not opened now
+   */
+  static void vetBacking(Path image, String name, @Nullable String format, boolean opened)
+      throws Failure {
+    if (!on) {
+      return;
+    }
+    String protocol = FileName.protocol(name);
+    if (!protocol.isEmpty() && !protocol.equals("file")) {
+      throw refused(FileName.of(name), "a " + protocol + ": name is no file", 1);
+    }
+    if (opened) {
+      String path = Images.resolveName(image, FileName.of(name).literal()).toString();
+      vet(new FileName(path, path), format, 1);
+    }
+  }
+
   /** Refuses an image that is not to be opened; does nothing without {@code --safe}. */
   static void vet(FileName name, @Nullable String format, int exitCode) throws Failure {
     if (!on) {

@@ -197,6 +197,44 @@ class SafetyTest {
     assertFalse(Files.exists(copy));
   }
 
+  /** A name on the command line is a person's; what it leads to may still be a stranger's. */
+  @Test
+  void aBackingFileNamedOnTheCommandLineIsJudgedToo() throws Exception {
+    Path huge = folder.resolve("huge.qcow2");
+    Images.create(huge, CreateOptions.of("qcow2", 257L << 40));
+    Path target = folder.resolve("target");
+
+    for (Path backing : new Path[] {huge, overlay("overlay.qcow2", "plain.qcow2")}) {
+      refused("it", "--safe", "create", "-f", "qcow2", "-b", backing, "-F", "qcow2", target);
+      refused(
+          "it", "--safe", "convert", "-O", "qcow2", "-B", backing, "-F", "qcow2", plain, target);
+      refused("it", "--safe", "rebase", "-b", backing, "-F", "qcow2", plain);
+    }
+    assertEquals(null, Images.inspect(plain).backingFile());
+  }
+
+  @Test
+  void anImageIsGivenNoNameThatIsNotAFilesEvenUnopened() throws Exception {
+    String json = "json:{\"driver\":\"raw\",\"file\":{\"filename\":\"/etc/passwd\"}}";
+    Path target = folder.resolve("target");
+
+    refused(
+        "a json: name is no file",
+        "--safe",
+        "create",
+        "-u",
+        "-f",
+        "qcow2",
+        "-b",
+        json,
+        "-F",
+        "raw",
+        target,
+        "1M");
+    refused("a json: name is no file", "--safe", "rebase", "-u", "-b", json, "-F", "raw", plain);
+    assertEquals(null, Images.inspect(plain).backingFile());
+  }
+
   @Test
   void qemuImgHasNoSuchOption() {
     assertEquals(

@@ -77,6 +77,47 @@ class LauncherTest {
     assertThat(result.err()).isEmpty();
   }
 
+  @Test
+  void aPersonsFileSaysSafeAndTheEnvironmentGoesBeforeIt() throws Exception {
+    String imago = ROOT.resolve("imago").toString();
+    Path config = Files.createDirectories(folder.resolve("config/imago")).resolve("config");
+    Map<String, String> home = Map.of("XDG_CONFIG_HOME", folder.resolve("config").toString());
+    Files.write(folder.resolve("disk.raw"), new byte[512]);
+
+    Files.writeString(config, "# ours\n\n  safe = yes");
+    assertThat(run(folder, home, imago, "info", "disk.raw").err()).contains("refused by --safe");
+    assertThat(
+            run(
+                    folder,
+                    Map.of("XDG_CONFIG_HOME", home.get("XDG_CONFIG_HOME"), "IMAGO_SAFE", ""),
+                    imago,
+                    "info",
+                    "disk.raw")
+                .exit())
+        .isZero();
+    Files.writeString(config, "safe=no\n");
+    assertThat(run(folder, home, imago, "info", "disk.raw").exit()).isZero();
+  }
+
+  /** What was meant to keep images out must not be passed over. */
+  @Test
+  void aPersonsFileThatIsNotUnderstoodEndsTheCommand() throws Exception {
+    String imago = ROOT.resolve("imago").toString();
+    Path config = Files.createDirectories(folder.resolve("config/imago")).resolve("config");
+    Map<String, String> home = Map.of("XDG_CONFIG_HOME", folder.resolve("config").toString());
+
+    Files.writeString(config, "safe = yes\nsaef = yes\n");
+    assertThat(run(folder, home, imago, "--version"))
+        .isEqualTo(
+            new Result(
+                1,
+                "",
+                "imago: %s:2: 'saef' is not known; the only key is safe\n".formatted(config)));
+    Files.writeString(config, "safe = maybe\n");
+    assertThat(run(folder, home, imago, "--version").err())
+        .endsWith(":1: safe is 'maybe'; it may be yes or no\n");
+  }
+
   /** Services run with LC_ALL=C, and their users' files have names all the same. */
   @Test
   void fileNamesAreUtf8WhateverTheLocaleIs() throws Exception {
