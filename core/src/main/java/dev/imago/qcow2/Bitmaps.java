@@ -10,6 +10,9 @@ import dev.imago.qcow2.ondisk.Bytes;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Stream;
 
 /**
@@ -33,6 +36,7 @@ public final class Bitmaps {
   private final Metadata metadata;
   final BitmapDirectory directory;
   private final boolean readOnly;
+  private final Map<String, DirtyBits> unchanging = new ConcurrentHashMap<>();
 
   Bitmaps(Metadata metadata, boolean readOnly) {
     this.metadata = metadata;
@@ -183,6 +187,16 @@ public final class Bitmaps {
     return bits(name).extents();
   }
 
+  /**
+   * The dirty part of a range of the disk, likewise.
+   *
+   * @throws IndexOutOfBoundsException if the range does not lie within the disk
+   */
+  public Stream<Range> dirtyExtents(String name, long guestOffset, long length) throws IOException {
+    Objects.checkFromIndexSize(guestOffset, length, metadata.size());
+    return bits(name).extents(guestOffset, length);
+  }
+
   /** Bytes of the disk in granules that a bitmap calls dirty. */
   public long dirtyBytes(String name) throws IOException {
     return bits(name).dirtyBytes();
@@ -192,7 +206,16 @@ public final class Bitmaps {
     List<Bitmap> bitmaps = directory.bitmaps();
     Bitmap bitmap = bitmaps.get(require(bitmaps, name));
     requireUsable(metadata.name, bitmap);
-    return directory.bits(bitmap);
+    // Nobody changes the disk of an image that is open for reading: once is enough.
+    DirtyBits known = readOnly ? unchanging.get(name) : null;
+    if (known != null) {
+      return known;
+    }
+    DirtyBits bits = directory.bits(bitmap);
+    if (readOnly) {
+      unchanging.put(name, bits);
+    }
+    return bits;
   }
 
   /** Refuses a bitmap whose bits cannot be relied on. */

@@ -175,27 +175,42 @@ final class DirtyBits {
    * Dirty ranges of the disk, ascending, as long as they can be. Looks when it is asked for more.
    */
   Stream<Range> extents() {
-    return StreamSupport.stream(new Extents(), false);
+    return extents(0, size);
+  }
+
+  /**
+   * The dirty part of a range, likewise.
+   *
+   * @param length so that the range lies within the disk
+   */
+  Stream<Range> extents(long guestOffset, long length) {
+    return StreamSupport.stream(new Extents(guestOffset, guestOffset + length), false);
   }
 
   private final class Extents extends AbstractSpliterator<Range> {
-    private long at;
+    private long from;
+    private final long to;
 
-    Extents() {
+    Extents(long from, long to) {
       super(Long.MAX_VALUE, Spliterator.ORDERED | Spliterator.NONNULL | Spliterator.DISTINCT);
+      this.from = from;
+      this.to = to;
     }
 
     @Override
     public boolean tryAdvance(Consumer<? super Range> action) {
-      long start = next(at, true);
-      if (start >= bits) {
-        at = bits;
+      if (from >= to) {
         return false;
       }
-      at = next(start, false);
-      long guestOffset = start << granularityBits;
-      long end = at == bits ? size : at << granularityBits;
-      action.accept(new Range(guestOffset, end - guestOffset));
+      long first = next(from >>> granularityBits, true);
+      long start = Math.max(from, first << granularityBits);
+      if (first >= bits || start >= to) {
+        from = to;
+        return false;
+      }
+      long after = next(first, false);
+      from = after == bits ? to : Math.min(to, after << granularityBits);
+      action.accept(new Range(start, from - start));
       return true;
     }
   }

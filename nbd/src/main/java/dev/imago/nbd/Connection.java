@@ -1,0 +1,174 @@
+package dev.imago.nbd;
+
+import dev.imago.nbd.wire.CommandType;
+import dev.imago.nbd.wire.NbdError;
+import dev.imago.nbd.wire.NbdProtocolException;
+import dev.imago.nbd.wire.Request;
+import dev.imago.nbd.wire.Text;
+import java.io.IOException;
+import java.lang.System.Logger.Level;
+import java.nio.ByteBuffer;
+import java.nio.channels.SocketChannel;
+import org.jspecify.annotations.Nullable;
+
+/** One client: its socket, its thread, what it is owed. */
+final class Connection implements Runnable {
+  private final NbdServer server;
+  private final SocketChannel channel;
+  private final PlainTransport socket;
+  private final String peer;
+  private final InFlight inFlight = new InFlight(NbdServerOptions.REQUESTS, NbdServerOptions.BYTES);
+  private volatile Outbox outbox;
+
+  /** Nanoseconds of {@link System#nanoTime} at which it began, or last sent a request. */
+  private volatile long lastActive = System.nanoTime();
+
+  private volatile boolean transmitting;
+
+  /** Why it was cut off by us, or null. */
+  private volatile @Nullable String cutOff;
+
+  Connection(NbdServer server, SocketChannel channel, String peer) {
+    this.server = server;
+    this.channel = channel;
+    this.peer = peer;
+    this.socket = new PlainTransport(channel);
+    this.outbox = new Outbox(socket);
+  }
+
+  NbdServer server() {
+    return server;
+  }
+
+  Outbox outbox() {
+    return outbox;
+  }
+
+  InFlight inFlight() {
+    return inFlight;
+  }
+
+  /** Whether the client will not hear anything any more. */
+  boolean broken() {
+    return outbox.broken() != null;
+  }
+
+  /** Whether the server is about to end. */
+  boolean stopping() {
+    return server.stopping();
+  }
+
+  /** Has the pool do something. */
+  void execute(SlowRequest request) {
+    server.pool().execute(request);
+  }
+
+  /** The client has sent a request. */
+  void active() {
+    if (server.watchesIdle()) {
+      lastActive = System.nanoTime();
+    }
+  }
+
+  @Override
+  public void run() {
+    server.log(Level.DEBUG, peer + ": connected");
+    String end = "has left";
+    try (Payloads.Payload received = server.payloads().take(Incoming.BYTES);
+        Payloads.Payload batch = server.payloads().take(Transmission.BATCH_ROOM)) {
+      try {
+        serve(received.buffer(), batch.buffer());
+      } catch (NbdProtocolException e) {
+        server.statistics().dropped();
+        end = "broke the protocol: " + e.getMessage();
+      } catch (IOException e) {
+        end = "lost: " + Text.printable(String.valueOf(e.getMessage()));
+      } catch (RuntimeException | Error e) {
+        server.log(Level.WARNING, peer + ": internal error: " + e);
+        throw e;
+      } finally {
+        // Whatever was asked for is done, and uses what is given back here.
+        inFlight.awaitNone();
+      }
+    } finally {
+      close();
+      server.log(Level.DEBUG, peer + ": " + (cutOff != null ? cutOff : end));
+      server.ended(this, transmitting);
+    }
+  }
+
+  private void serve(ByteBuffer received, ByteBuffer batch) throws IOException {
+    Incoming in = new Incoming(socket, received);
+    Handshake handshake = new Handshake(server, socket, in, batch);
+    Agreement agreement = handshake.run();
+    if (agreement == null) {
+      return;
+    }
+    if (handshake.transport() != socket) {
+      outbox = new Outbox(handshake.transport());
+    }
+    lastActive = System.nanoTime();
+    transmitting = true;
+    server.log(
+        Level.DEBUG,
+        "%s: uses export '%s'".formatted(peer, Text.printable(agreement.export().name())));
+    new Transmission(this, agreement, in, batch, outbox, inFlight).run();
+  }
+
+  /** What a client is told about a failure, which is noted here. */
+  NbdError errorOf(Request request, Throwable thrown) {
+    server.log(
+        Level.WARNING,
+        "%s: %s of %d bytes at %d failed: %s"
+            .formatted(
+                peer,
+                CommandType.of(request.type()),
+                request.length(),
+                request.offset(),
+                thrown.getMessage() != null ? thrown.getMessage() : thrown));
+    return Refusal.error(thrown);
+  }
+
+  /**
+   * Ends it if it is overdue.
+   *
+   * @param now in the terms of {@link System#nanoTime}
+   */
+  void watch(long now) {
+    long idle = now - lastActive;
+    if (!transmitting && idle > server.options().handshakeTime().toNanos()) {
+      cutOff("took too long for the handshake");
+    } else if (transmitting
+        && server.watchesIdle()
+        && idle > server.options().idleTime().toNanos()
+        && inFlight.requests() == 0) {
+      cutOff("was idle for too long");
+    }
+  }
+
+  private void cutOff(String why) {
+    if (cutOff == null) {
+      cutOff = why;
+      server.statistics().dropped();
+    }
+    close();
+  }
+
+  /** Reads no more requests; those that were read are answered. */
+  void stop() {
+    try {
+      channel.shutdownInput();
+    } catch (IOException e) {
+      close(); // it is gone already, or never was
+    }
+  }
+
+  /** Ends it, whatever is under way. */
+  void close() {
+    try {
+      socket.close();
+    } catch (IOException e) {
+      server.log(Level.DEBUG, peer + ": closing failed: " + e.getMessage());
+    }
+  }
+}

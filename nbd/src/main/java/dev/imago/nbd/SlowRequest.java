@@ -1,0 +1,288 @@
+package dev.imago.nbd;
+
+import dev.imago.nbd.wire.Chunk;
+import dev.imago.nbd.wire.CommandType;
+import dev.imago.nbd.wire.Limits;
+import dev.imago.nbd.wire.NbdError;
+import dev.imago.nbd.wire.NbdProtocolException;
+import dev.imago.nbd.wire.Request;
+import dev.imago.nbd.wire.StatusExtent;
+import dev.imago.nbd.wire.StatusFilter;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A request that may have to wait for a disk: done by a thread of the pool, which puts the reply
+ * into the connection's outbox.
+ */
+final class SlowRequest implements Runnable {
+  /** Data of a READ are read in such pieces where the reply may have several. */
+  private static final int PIECE = 1 << 20;
+
+  /** A run of zeroes inside a READ is told, not sent, from this length on. */
+  static final int HOLE = 4096;
+
+  /** Extents of one context in one reply; the client asks again for the rest. */
+  static final int MAX_EXTENTS = 1 << 16;
+
+  /** So many look-ups for one context in one reply. */
+  static final int MAX_LOOKUPS = 1 << 17;
+
+  /** A client's hint to read ahead is followed so far. */
+  private static final int MAX_CACHE = Limits.PAYLOAD;
+
+  private final Connection connection;
+  private final Agreement agreement;
+  private final ServedExport export;
+  private final ReplyStyle style;
+  private final Request request;
+  private final Payloads.@Nullable Payload payload;
+
+  /** What counts as under way: the request itself, and pieces of its reply that wait. */
+  private final AtomicInteger pieces = new AtomicInteger(1);
+
+  private final long charge;
+
+  /** Takes over the payload; the request was counted in. */
+  SlowRequest(
+      Connection connection,
+      Agreement agreement,
+      Request request,
+      Payloads.@Nullable Payload payload,
+      long charge) {
+    this.connection = connection;
+    this.agreement = agreement;
+    this.export = agreement.export();
+    this.style = agreement.style();
+    this.request = request;
+    this.payload = payload;
+    this.charge = charge;
+  }
+
+  @Override
+  public void run() {
+    try {
+      if (!connection.broken() || isChange()) {
+        answer();
+      }
+    } catch (IOException | RuntimeException | OutOfMemoryError e) {
+      fail(connection.errorOf(request, e), Refusal.text(e));
+    } finally {
+      if (payload != null) {
+        payload.close();
+      }
+      pieceDone();
+    }
+  }
+
+  /** What a client that has gone wanted done is done; what it wanted to know is not. */
+  private boolean isChange() {
+    return request.type() != CommandType.READ.code()
+        && request.type() != CommandType.BLOCK_STATUS.code()
+        && request.type() != CommandType.CACHE.code();
+  }
+
+  private void pieceDone() {
+    if (pieces.decrementAndGet() == 0) {
+      connection.inFlight().leave(charge);
+    }
+  }
+
+  private void answer() throws IOException {
+    CommandType type = CommandType.of(request.type());
+    boolean fua = request.has(CommandType.FUA);
+    long length = request.length();
+    switch (type) {
+      case READ -> {
+        read();
+        return;
+      }
+      case BLOCK_STATUS -> {
+        status();
+        return;
+      }
+      case WRITE -> {
+        if (payload != null) {
+          export.write(payload.buffer(), request.offset(), fua);
+          export.lookForCache(request.offset());
+          connection.server().statistics().wrote(length);
+        }
+      }
+      case FLUSH -> export.flush();
+      case TRIM -> {
+        export.discard(request.offset(), length);
+        if (fua) {
+          export.flush();
+        }
+      }
+      case WRITE_ZEROES -> {
+        boolean mayUnmap = !request.has(CommandType.NO_HOLE);
+        if (request.has(CommandType.FAST_ZERO)
+            && length > 0
+            && !export.zeroesFast(request.offset(), length, mayUnmap)) {
+          fail(NbdError.ENOTSUP, NbdError.ENOTSUP.text());
+          return;
+        }
+        export.writeZeroes(request.offset(), length, mayUnmap, fua);
+      }
+      case CACHE -> cache();
+      case null, default -> throw new IllegalStateException("request type " + request.type());
+    }
+    ByteBuffer out = ByteBuffer.allocate(ReplyStyle.ROOM);
+    style.done(out, request);
+    send(null, out.flip());
+  }
+
+  private void fail(NbdError error, String text) {
+    connection.server().statistics().failed();
+    ByteBuffer out = ByteBuffer.allocate(ReplyStyle.ROOM);
+    style.failed(out, request, error, text);
+    send(null, out.flip());
+  }
+
+  private void send(Payloads.@Nullable Payload data, ByteBuffer... parts) {
+    pieces.incrementAndGet();
+    connection
+        .outbox()
+        .send(
+            new Outbox.Parcel(
+                parts,
+                () -> {
+                  if (data != null) {
+                    data.close();
+                  }
+                  pieceDone();
+                }));
+  }
+
+  private void read() throws IOException {
+    int length = (int) request.length();
+    if (!style.chunked() || request.has(CommandType.DF)) {
+      readPiece(request.offset(), length, true);
+    } else {
+      long end = request.offset() + length;
+      for (long at = request.offset(); at < end; ) {
+        long left = end - at;
+        long zero = export.zeroRun(at, left);
+        if (zero >= HOLE || zero == left) {
+          hole(at, zero, zero == left);
+          at += zero;
+        } else {
+          int data = dataRun(at, Math.abs(zero), left);
+          readPiece(at, data, data == left);
+          at += data;
+        }
+      }
+    }
+    connection.server().statistics().read(length);
+  }
+
+  /** How far data go on, short runs of zeroes among them; at most {@link #PIECE}. */
+  private int dataRun(long at, long first, long left) throws IOException {
+    long most = Math.min(left, PIECE);
+    long run = Math.min(first, most);
+    while (run < most) {
+      long next = export.zeroRun(at + run, most - run);
+      if (next >= HOLE) {
+        break;
+      }
+      run += Math.abs(next);
+    }
+    return (int) run;
+  }
+
+  private void hole(long offset, long length, boolean last) {
+    ByteBuffer out = ByteBuffer.allocate(ReplyStyle.ROOM);
+    style.chunk(out, request, last, new Chunk.Hole(offset, length));
+    send(null, out.flip());
+  }
+
+  private void readPiece(long offset, int length, boolean last) throws IOException {
+    Payloads.Payload data = connection.server().payloads().take(length);
+    try {
+      export.read(data.buffer(), offset);
+    } catch (IOException | RuntimeException e) {
+      data.close();
+      throw e;
+    }
+    ByteBuffer out = ByteBuffer.allocate(64);
+    style.beforeData(out, request, offset, length, last);
+    send(data, out.flip(), data.buffer().flip());
+  }
+
+  private void cache() throws IOException {
+    long end = request.offset() + Math.min(request.length(), MAX_CACHE);
+    try (Payloads.Payload scratch = connection.server().payloads().take(PIECE)) {
+      for (long at = request.offset(); at < end; ) {
+        ByteBuffer piece = scratch.buffer().clear().limit((int) Math.min(PIECE, end - at));
+        at += piece.limit();
+        export.read(piece, at - piece.limit());
+      }
+    }
+  }
+
+  private void status() throws IOException {
+    long length = request.length();
+    List<Integer> wanted = new ArrayList<>();
+    if (payload != null) {
+      StatusFilter filter;
+      try {
+        filter = StatusFilter.parse(payload.buffer());
+      } catch (NbdProtocolException e) {
+        fail(NbdError.EINVAL, "the payload makes no sense");
+        return;
+      }
+      length = filter.length();
+      wanted = filter.contexts();
+      boolean known = wanted.stream().allMatch(id -> id >= 0 && id < agreement.contexts().size());
+      if (!known || wanted.isEmpty() || new HashSet<>(wanted).size() < wanted.size()) {
+        fail(NbdError.EINVAL, "the payload names contexts that were not chosen, or none");
+        return;
+      }
+      if (length <= 0 || length > export.size() - request.offset()) {
+        fail(NbdError.EINVAL, "operation past EOF");
+        return;
+      }
+    } else {
+      for (int id = 0; id < agreement.contexts().size(); id++) {
+        wanted.add(id);
+      }
+    }
+    for (int i = 0; i < wanted.size(); i++) {
+      int id = wanted.get(i);
+      List<StatusExtent> extents = extents(agreement.contexts().get(id), length);
+      Chunk.Status status = new Chunk.Status(id, extents, style == ReplyStyle.EXTENDED);
+      ByteBuffer out = ByteBuffer.allocate(64 + status.bytes());
+      style.chunk(out, request, i == wanted.size() - 1, status);
+      send(null, out.flip());
+    }
+  }
+
+  private List<StatusExtent> extents(StatusSource source, long length) throws IOException {
+    int most = request.has(CommandType.REQ_ONE) ? 1 : MAX_EXTENTS;
+    List<StatusExtent> extents = new ArrayList<>();
+    long run = 0;
+    long flags = 0;
+    int lookups = 0;
+    for (long at = 0; at < length && lookups < MAX_LOOKUPS; lookups++) {
+      StatusExtent next = source.at(request.offset() + at, length - at);
+      if (run > 0 && next.flags() != flags) {
+        extents.add(new StatusExtent(run, flags));
+        if (extents.size() == most) {
+          return extents;
+        }
+        run = 0;
+      }
+      flags = next.flags();
+      run += next.length();
+      at += next.length();
+    }
+    extents.add(new StatusExtent(run, flags));
+    return extents;
+  }
+}
