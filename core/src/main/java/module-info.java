@@ -4,7 +4,7 @@
  * <p>Packages named {@code ondisk} and {@code internal} stay closed, but for buffers and system
  * calls that the rooms beside this module share.
  */
-@SuppressWarnings("module") // dev.imago.nbd is built after this module
+@SuppressWarnings("module") // they are built after this one
 module dev.imago {
   exports dev.imago;
   exports dev.imago.filter;
@@ -13,6 +13,7 @@ module dev.imago {
   exports dev.imago.raw;
   exports dev.imago.storage;
   exports dev.imago.internal to
+      dev.imago.cli,
       dev.imago.nbd;
 
   requires static transitive org.jspecify;

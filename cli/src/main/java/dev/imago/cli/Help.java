@@ -31,6 +31,7 @@ final class Help {
           "measure",
           "rebase",
           "resize",
+          "serve",
           "snapshot");
 
   /** What {@code help TOPIC} explains besides commands. */

@@ -145,6 +145,7 @@ public final class Main {
       case "measure" -> printed(terminal, MeasureCommand.run(terminal, rest));
       case "rebase" -> RebaseCommand.run(terminal, rest);
       case "resize" -> ResizeCommand.run(terminal, rest);
+      case "serve" -> ServeCommand.run(terminal, rest);
       case "snapshot" -> SnapshotCommand.run(terminal, rest);
       default -> {
         if (terminal.isImago()) {

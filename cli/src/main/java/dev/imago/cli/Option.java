@@ -29,6 +29,11 @@ record Option(char letter, String name, boolean takesValue) {
     return new Option(letter, String.valueOf(letter), true);
   }
 
+  /** {@code -k PATH}, {@code --socket=PATH} */
+  static Option value(char letter, String name) {
+    return new Option(letter, name, true);
+  }
+
   /** {@code --output=FMT} */
   static Option value(String name) {
     return new Option((char) 0, name, true);

@@ -63,6 +63,10 @@ public final class NbdServer implements Closeable {
 
   private boolean served;
   private boolean closed;
+
+  /** What could not be made durable at the end, or null. */
+  private @Nullable IOException lost;
+
   private volatile boolean stopping;
 
   private NbdServer(
@@ -317,7 +321,7 @@ public final class NbdServer implements Closeable {
   /**
    * Ends it: accepts nobody more, answers what was asked for, and makes all that was written
    * durable. Clients that have not taken their replies after {@link NbdServerOptions#drainTime} are
-   * cut off. The images stay open. A second call waits for the first.
+   * cut off. The images stay open. A second call waits for the first, and ends as that did.
    *
    * @throws IOException if something that was written may not be durable
    */
@@ -326,6 +330,9 @@ public final class NbdServer implements Closeable {
     synchronized (this) {
       if (stopping) {
         awaitEndOfClose();
+        if (lost != null) {
+          throw lost;
+        }
         return;
       }
       stopping = true;
@@ -339,6 +346,11 @@ public final class NbdServer implements Closeable {
       drain();
       pool.shutdown();
       flush();
+    } catch (IOException e) {
+      synchronized (this) {
+        lost = e;
+      }
+      throw e;
     } finally {
       payloads.clear();
       synchronized (this) {

@@ -32,7 +32,7 @@ final class Outbox {
    *
    * @param sent run once they are written, or never will be; must not block
    */
-  record Parcel(ByteBuffer[] parts, Runnable sent) {}
+  record Parcel(List<ByteBuffer> parts, Runnable sent) {}
 
   /**
    * Has a parcel written, by this thread or by another one. After a failure, which closes the
@@ -66,7 +66,7 @@ final class Outbox {
       return;
     }
     Sent sent = new Sent();
-    send(new Parcel(new ByteBuffer[] {buffer}, sent));
+    send(new Parcel(List.of(buffer), sent));
     synchronized (this) {
       boolean interrupted = false;
       while (!sent.done) {
@@ -125,12 +125,9 @@ final class Outbox {
   }
 
   private static ByteBuffer[] parts(List<Parcel> parcels) {
-    if (parcels.size() == 1) {
-      return parcels.getFirst().parts;
-    }
     List<ByteBuffer> parts = new ArrayList<>();
     for (Parcel parcel : parcels) {
-      parts.addAll(List.of(parcel.parts));
+      parts.addAll(parcel.parts);
     }
     return parts.toArray(new ByteBuffer[0]);
   }

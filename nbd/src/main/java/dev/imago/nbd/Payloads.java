@@ -74,6 +74,8 @@ final class Payloads {
   }
 
   private record Memory(Arena arena, ByteBuffer buffer) {
+    /** Closed when it is given back and not kept, or by {@link Payloads#clear}. */
+    @SuppressWarnings("MustBeClosedChecker")
     static Memory of(int size) {
       Arena arena = Arena.ofShared();
       return new Memory(arena, arena.allocate(size, 4096).asByteBuffer());

@@ -151,7 +151,7 @@ final class SlowRequest implements Runnable {
         .outbox()
         .send(
             new Outbox.Parcel(
-                parts,
+                List.of(parts),
                 () -> {
                   if (data != null) {
                     data.close();
@@ -255,7 +255,7 @@ final class SlowRequest implements Runnable {
     }
     for (int i = 0; i < wanted.size(); i++) {
       int id = wanted.get(i);
-      List<StatusExtent> extents = extents(agreement.contexts().get(id), length);
+      List<StatusExtent> extents = extents(agreement.contexts().get(id).fresh(), length);
       Chunk.Status status = new Chunk.Status(id, extents, style == ReplyStyle.EXTENDED);
       ByteBuffer out = ByteBuffer.allocate(64 + status.bytes());
       style.chunk(out, request, i == wanted.size() - 1, status);

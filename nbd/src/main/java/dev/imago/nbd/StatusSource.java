@@ -3,8 +3,16 @@ package dev.imago.nbd;
 import dev.imago.nbd.wire.StatusExtent;
 import java.io.IOException;
 
-/** What one meta context says of an export. Safe for all threads. */
+/**
+ * What one meta context says of an export. {@link #fresh} is safe for all threads; what it returns
+ * is for one reply and its thread.
+ */
 interface StatusSource {
+  /** The same for one reply. */
+  default StatusSource fresh() {
+    return this;
+  }
+
   /**
    * What is at an offset, and how far that goes; the answer may be shorter than the real run.
    *

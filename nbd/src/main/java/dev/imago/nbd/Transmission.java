@@ -245,7 +245,7 @@ final class Transmission {
   private void writeNow(Request request, ByteBuffer data) throws IOException {
     try {
       export.write(data, request.offset(), false);
-      statistics.wrote((int) request.length());
+      statistics.wrote(request.length());
       style.done(batch, request);
     } catch (IOException | RuntimeException e) {
       refuse(request, connection.errorOf(request, e), Refusal.text(e));

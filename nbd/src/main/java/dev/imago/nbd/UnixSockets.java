@@ -25,8 +25,8 @@ final class UnixSockets {
     if (!socket) {
       return;
     }
-    try (SocketChannel probe = SocketChannel.open(UnixDomainSocketAddress.of(file))) {
-      return;
+    try {
+      SocketChannel.open(UnixDomainSocketAddress.of(file)).close();
     } catch (ConnectException e) {
       Files.deleteIfExists(file);
     }

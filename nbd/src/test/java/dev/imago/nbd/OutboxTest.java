@@ -10,6 +10,7 @@ import java.nio.ByteBuffer;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -59,7 +60,7 @@ class OutboxTest {
           .start(
               () -> {
                 for (int i = 0; i < each; i++) {
-                  ByteBuffer[] parts = {bytes(3, value), bytes(1000, value)};
+                  List<ByteBuffer> parts = List.of(bytes(3, value), bytes(1000, value));
                   outbox.send(new Outbox.Parcel(parts, sent::incrementAndGet));
                 }
               });
@@ -97,15 +98,15 @@ class OutboxTest {
   }
 
   private static Outbox.Parcel parcel(int length) {
-    return new Outbox.Parcel(new ByteBuffer[] {bytes(length, 1)}, () -> {});
+    return new Outbox.Parcel(List.of(bytes(length, 1)), () -> {});
   }
 
   @Test
   void afterAFailureEveryParcelIsThrownAway() throws Exception {
     AtomicInteger done = new AtomicInteger();
     far.close();
-    outbox.send(new Outbox.Parcel(new ByteBuffer[] {bytes(8 << 20, 1)}, done::incrementAndGet));
-    outbox.send(new Outbox.Parcel(new ByteBuffer[] {bytes(1, 1)}, done::incrementAndGet));
+    outbox.send(new Outbox.Parcel(List.of(bytes(8 << 20, 1)), done::incrementAndGet));
+    outbox.send(new Outbox.Parcel(List.of(bytes(1, 1)), done::incrementAndGet));
 
     assertThat(done).hasValue(2);
     assertThat(outbox.broken()).isNotNull();

@@ -1,0 +1,26 @@
+package dev.imago.cli;
+
+import dev.imago.internal.LinuxSocket;
+
+/** Tells systemd, or whoever set NOTIFY_SOCKET, how far a service is. */
+final class ServiceManager {
+  private ServiceManager() {}
+
+  /** Clients can connect. */
+  static void ready() {
+    tell("READY=1\nMAINPID=" + ProcessHandle.current().pid());
+  }
+
+  /** The end has begun. */
+  static void stopping() {
+    tell("STOPPING=1");
+  }
+
+  /** Nobody is there to hear of it if this fails. */
+  private static void tell(String state) {
+    String socket = System.getenv("NOTIFY_SOCKET");
+    if (socket != null) {
+      LinuxSocket.send(socket, state);
+    }
+  }
+}
