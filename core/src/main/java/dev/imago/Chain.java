@@ -3,6 +3,7 @@ package dev.imago;
 import dev.imago.image.Image;
 import dev.imago.image.ImageException;
 import dev.imago.image.ImageFormatException;
+import dev.imago.image.NameResolver;
 import dev.imago.image.ReferenceDeniedException;
 import dev.imago.image.ReferenceOpener;
 import dev.imago.image.References;
@@ -91,7 +92,8 @@ final class Chain implements ReferenceOpener {
   /** The backing image's link of the chain: its file is open and unread. */
   Chain below(String name) throws IOException {
     var protocol = Names.protocol(name);
-    if (protocol.isPresent()) {
+    NameResolver resolver = resolver(name);
+    if (protocol.isPresent() && resolver == null) {
       throw new UnsupportedFeatureException(
           storage.name(),
           -1,
@@ -107,9 +109,40 @@ final class Chain implements ReferenceOpener {
               .formatted(name, depth + 1, References.MAX_DEPTH));
     }
     boolean writable = depth + 1 == options.writableDepth();
-    FileStorage file = openFile(BACKING, name, writable);
     OpenOptions how = options.forBackingImage().writable(writable);
+    if (resolver != null) {
+      return new Chain(how, openElsewhere(resolver, name, writable), null, depth + 1, this);
+    }
+    FileStorage file = openFile(BACKING, name, writable);
     return new Chain(how, file, resolve(BACKING, name), depth + 1, this);
+  }
+
+  /** What opens a name that is no file's; null for a file's, and where that is not allowed. */
+  private @Nullable NameResolver resolver(String name) {
+    NameResolver resolver = options.resolver();
+    boolean asked =
+        resolver != null
+            && options.references() instanceof References.Anywhere
+            && Names.protocol(name).isPresent()
+            && resolver.knows(name);
+    return asked ? resolver : null;
+  }
+
+  private Storage openElsewhere(NameResolver resolver, String name, boolean writable)
+      throws IOException {
+    Storage opened;
+    try {
+      opened = resolver.open(name, writable);
+    } catch (IOException e) {
+      throw new ReferenceFailedException(storage.name(), false, name, e);
+    }
+    for (Chain link = this; link != null; link = link.above) {
+      if (link.storage.name().equals(opened.name())) {
+        opened.close();
+        throw loop(BACKING, name, link);
+      }
+    }
+    return opened;
   }
 
   /** Opens this backing image; closes its file if that fails. */

@@ -130,6 +130,18 @@ public final class Images {
   }
 
   /**
+   * Makes an image in a storage, in place of whatever it held; it stays open. A storage of fixed
+   * size may be longer than a raw image, and must hold what is written of another.
+   *
+   * @throws IllegalArgumentException if the options contradict each other or the format, or name a
+   *     data file
+   * @throws dev.imago.storage.StorageIoException if there is no room
+   */
+  public static void create(Storage storage, CreateOptions options) throws IOException {
+    NewImage.fill(storage, options);
+  }
+
+  /**
    * The file that a backing file's name, as it stands in {@code image}, speaks of; relative names
    * are relative to the image's folder. Looks at nothing.
    */
@@ -147,13 +159,19 @@ public final class Images {
       Path path, @Nullable String format, boolean forceShare, Progress progress)
       throws IOException {
     try (var storage = FileStorage.open(path, looking(forceShare))) {
-      String known = format != null ? format : Formats.probe(storage);
-      return switch (known) {
-        case Formats.QCOW2 -> Qcow2.check(storage, progress);
-        case Formats.RAW -> throw new CheckUnsupportedException(storage.name(), known);
-        default -> throw new UnknownFormatException(known);
-      };
+      return check(storage, format, progress);
     }
+  }
+
+  /** As {@link #check(Path, String, boolean, Progress)}; the storage stays open. */
+  public static CheckResult check(Storage storage, @Nullable String format, Progress progress)
+      throws IOException {
+    String known = format != null ? format : Formats.probe(storage);
+    return switch (known) {
+      case Formats.QCOW2 -> Qcow2.check(storage, progress);
+      case Formats.RAW -> throw new CheckUnsupportedException(storage.name(), known);
+      default -> throw new UnknownFormatException(known);
+    };
   }
 
   /**
@@ -167,13 +185,20 @@ public final class Images {
   public static RepairResult repair(
       Path path, @Nullable String format, RepairMode mode, Progress progress) throws IOException {
     try (var storage = FileStorage.open(path, FileStorage.Options.readWrite())) {
-      String known = format != null ? format : Formats.probe(storage);
-      return switch (known) {
-        case Formats.QCOW2 -> Qcow2.repair(storage, mode, progress);
-        case Formats.RAW -> throw new CheckUnsupportedException(storage.name(), known);
-        default -> throw new UnknownFormatException(known);
-      };
+      return repair(storage, format, mode, progress);
     }
+  }
+
+  /** As {@link #repair(Path, String, RepairMode, Progress)}; the storage stays open. */
+  public static RepairResult repair(
+      Storage storage, @Nullable String format, RepairMode mode, Progress progress)
+      throws IOException {
+    String known = format != null ? format : Formats.probe(storage);
+    return switch (known) {
+      case Formats.QCOW2 -> Qcow2.repair(storage, mode, progress);
+      case Formats.RAW -> throw new CheckUnsupportedException(storage.name(), known);
+      default -> throw new UnknownFormatException(known);
+    };
   }
 
   /**

@@ -84,6 +84,22 @@ final class NewImage implements Closeable {
     }
   }
 
+  /** Makes an image without contents in a storage that is there. */
+  static void fill(Storage storage, CreateOptions options) throws IOException {
+    if (options.dataFile() != null) {
+      throw new IllegalArgumentException("The data file of an image that is in no folder");
+    }
+    checkFormat(options);
+    if (options.format().equals(Formats.QCOW2)) {
+      Qcow2.create(storage, Formats.qcow2(options), null, SyncMode.FULL);
+      return;
+    }
+    long size = wholeSectors(options);
+    if (!storage.fixedSize() || size > storage.size()) {
+      storage.resize(size, preallocation(options));
+    }
+  }
+
   private void fill(CreateOptions options, SyncMode sync) throws IOException {
     if (format.equals(Formats.RAW) && wholeSectors(options) > file.size()) {
       // A file system that has no files of that size says so while the old bytes are there.
@@ -184,6 +200,11 @@ final class NewImage implements Closeable {
   }
 
   private static void check(Path path, CreateOptions options) throws IOException {
+    checkFormat(options);
+    checkNames(path, options);
+  }
+
+  private static void checkFormat(CreateOptions options) throws IOException {
     if (!Formats.names().contains(options.format())) {
       throw new UnknownFormatException(options.format());
     }
@@ -206,6 +227,10 @@ final class NewImage implements Closeable {
     } else {
       Qcow2.validate(Formats.qcow2(options));
     }
+  }
+
+  private static void checkNames(Path path, CreateOptions options) throws IOException {
+    String backing = options.backingFile();
     String dataName = options.dataFile();
     Path data = dataName == null ? null : Names.literal(path, dataName);
     Path behind =

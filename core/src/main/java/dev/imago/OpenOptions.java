@@ -1,6 +1,7 @@
 package dev.imago;
 
 import dev.imago.image.Image;
+import dev.imago.image.NameResolver;
 import dev.imago.image.References;
 import dev.imago.image.Secret;
 import dev.imago.image.SyncMode;
@@ -39,6 +40,7 @@ public final class OpenOptions {
   private boolean backingInAnyCase;
   private int writableDepth;
   private @Nullable Boolean lazyRefcounts;
+  private @Nullable NameResolver resolver;
 
   private OpenOptions(References references) {
     this.references = Objects.requireNonNull(references);
@@ -66,6 +68,7 @@ public final class OpenOptions {
     copy.backingInAnyCase = backingInAnyCase;
     copy.writableDepth = writableDepth;
     copy.lazyRefcounts = lazyRefcounts;
+    copy.resolver = resolver;
     return copy;
   }
 
@@ -384,6 +387,21 @@ public final class OpenOptions {
   /** Whether reference counts may reach the disk late; null if the image says so. */
   public @Nullable Boolean lazyRefcounts() {
     return lazyRefcounts;
+  }
+
+  /**
+   * Opens backing images whose names are those of no file, in all layers; {@link
+   * References#anywhere()} is needed, too. Without one such names are refused.
+   */
+  public OpenOptions resolver(@Nullable NameResolver resolver) {
+    OpenOptions copy = copy();
+    copy.resolver = resolver;
+    return copy;
+  }
+
+  /** What opens backing images whose names are those of no file, or null. */
+  public @Nullable NameResolver resolver() {
+    return resolver;
   }
 
   /**

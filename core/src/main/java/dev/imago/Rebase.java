@@ -201,7 +201,8 @@ public final class Rebase {
         OpenOptions.of(options.references())
             .direct(direct)
             .forceShare(shared || options.forceShare())
-            .nativeAccess(options.nativeAccess());
+            .nativeAccess(options.nativeAccess())
+            .resolver(options.resolver());
     try {
       NullStorage place = new NullStorage(image.toString(), 0);
       String format = backingFormat == null || backingFormat.isEmpty() ? null : backingFormat;

@@ -127,7 +127,7 @@ final class AmendCommand {
       progress.begin();
       Amend amend =
           parameters
-              .toLibrary(image, name.path())
+              .toLibrary(image, name)
               // As qemu-img: each step that begins anew is told.
               .progress(
                   (done, total) -> {

@@ -8,7 +8,6 @@ import dev.imago.image.Image;
 import dev.imago.image.LuksOptions;
 import dev.imago.image.Secret;
 import java.io.IOException;
-import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Objects;
@@ -60,13 +59,13 @@ final class AmendParameters {
   }
 
   /** The library's form of it, passphrases excepted. */
-  Amend toLibrary(Image image, Path path) throws Failure, IOException {
+  Amend toLibrary(Image image, FileName name) throws Failure, IOException {
     Amend amend = Amend.nothing();
     String compat = values.get("compat");
     if (compat != null) {
       amend = amend.version(version(compat));
     }
-    requireSameBacking(path);
+    requireSameBacking(name);
     if (changesKeys()) {
       Keys.check(image);
     }
@@ -81,7 +80,7 @@ final class AmendParameters {
     String dataFile = values.get("data_file");
     if (dataFile != null) {
       if (!dataFile.isEmpty()) {
-        CreateParameters.requireUnambiguous(path, dataFile);
+        CreateParameters.requireUnambiguous(name.path(), dataFile);
       }
       amend = amend.dataFile(dataFile);
     }
@@ -110,13 +109,13 @@ final class AmendParameters {
   }
 
   /** Both may be repeated; changing them is the business of rebase. */
-  private void requireSameBacking(Path path) throws Failure, IOException {
+  private void requireSameBacking(FileName name) throws Failure, IOException {
     String file = values.get("backing_file");
     String backingFormat = values.get("backing_fmt");
     if (file == null && backingFormat == null) {
       return;
     }
-    Inspection now = Images.inspect(path, "qcow2", true);
+    Inspection now = Images.inspect(name.path(), "qcow2", true);
     if (!Objects.equals(file, now.backingFile())
         || !Objects.equals(backingFormat, now.backingFormat())) {
       throw new Failure("Cannot amend the backing file\nYou can use 'qemu-img rebase' instead.");

@@ -74,9 +74,41 @@ final class BlockNodes {
 
   private static boolean isProtocol(String driver) {
     return switch (driver) {
-      case "file", "host_device", "null-co", "null-aio", "blkdebug" -> true;
+      case "file", "host_device", "null-co", "null-aio", "blkdebug", "nbd" -> true;
       default -> false;
     };
+  }
+
+  /**
+   * An export and the format of what is in it.
+   *
+   * @param format null to probe
+   * @param alone whether no format was named beside the export, not even to be probed
+   */
+  record Export(Storage storage, @Nullable String format, boolean alone) {}
+
+  /**
+   * Opens an NBD export, and not what is in it. Null if the options are about something else;
+   * nothing is opened then.
+   */
+  @Nullable Export export(BlockOptions options) throws Failure, IOException {
+    BlockOptions below = options.takeBelow("file.");
+    String driver = options.take("driver");
+    takeUsual(options);
+    boolean alone = "nbd".equals(driver) && below.isEmpty();
+    if (!alone && !"nbd".equals(below.take("driver"))) {
+      return null;
+    }
+    if (alone) {
+      return new Export(exports().open(options, how.writable()), "raw", true);
+    }
+    options.requireAllTaken("format", String.valueOf(driver));
+    if (driver != null && !Images.formats().contains(driver)) {
+      throw new Failure("Unknown driver '" + driver + "'");
+    }
+    takeUsual(below);
+    below.take("read-only");
+    return new Export(exports().open(below, how.writable()), driver, false);
   }
 
   private Image raw(Storage storage, OpenOptions opened) throws IOException {
@@ -181,6 +213,7 @@ final class BlockNodes {
   private Storage protocol(String driver, BlockOptions options) throws Failure, IOException {
     return switch (driver) {
       case "blkdebug" -> blkdebug(options);
+      case "nbd" -> exports().open(options, how.writable());
       case "null-co", "null-aio" -> {
         long size = options.takeSize("size", NULL_SIZE);
         options.takeSwitch("read-zeroes", false);
@@ -202,6 +235,10 @@ final class BlockNodes {
         yield file(name);
       }
     };
+  }
+
+  private Exports exports() {
+    return how.resolver() instanceof Exports known ? known : new Exports(null);
   }
 
   private Storage file(String name) throws Failure, IOException {

@@ -65,12 +65,14 @@ final class CheckCommand {
         new ProgressOutput(terminal, "check", quiet ? ProgressOutput.Style.NONE : style, 1);
     progress.begin();
     String asked = source.format();
-    Opening.requireKnown(name, asked, 1);
+    if (name.nodes() == null) {
+      Opening.requireKnown(name, asked, 1);
+    }
     if (repair != null) {
       RepairMode mode = repair;
       RepairResult result;
       try {
-        result = Opening.attempt(name, 1, path -> Images.repair(path, asked, mode, progress));
+        result = repair(source, terminal, mode, progress);
       } catch (Failure e) {
         if (asked == null && e.getCause() instanceof CheckUnsupportedException) {
           Opening.warnOfProbing(terminal, name);
@@ -82,7 +84,13 @@ final class CheckCommand {
     }
     boolean shared = forceShare;
     CheckResult result =
-        Opening.attempt(name, 1, path -> Images.check(path, asked, shared, progress));
+        name.nodes() == null
+            ? Opening.attempt(name, 1, path -> Images.check(path, asked, shared, progress))
+            : Opening.export(
+                name,
+                source.options(terminal.secrets()),
+                1,
+                export -> Images.check(export.storage(), export.format(), progress));
     progress.stop();
     for (String finding : result.findings()) {
       terminal.note(finding);
@@ -91,6 +99,19 @@ final class CheckCommand {
       terminal.print(outputFormat == OutputFormat.JSON ? json(name, result) : human(result));
     }
     return exitCode(result);
+  }
+
+  private static RepairResult repair(
+      Source source, Terminal terminal, RepairMode mode, ProgressOutput progress) throws Failure {
+    if (source.name().nodes() == null) {
+      return Opening.attempt(
+          source.name(), 1, path -> Images.repair(path, source.format(), mode, progress));
+    }
+    return Opening.export(
+        source.name(),
+        source.options(terminal.secrets()).writable(true),
+        1,
+        export -> Images.repair(export.storage(), export.format(), mode, progress));
   }
 
   private static int exitCode(CheckResult result) throws Failure {

@@ -7,7 +7,6 @@ import dev.imago.Images;
 import dev.imago.OpenOptions;
 import dev.imago.Salvage;
 import dev.imago.image.Image;
-import dev.imago.qcow2.BitmapInfo;
 import dev.imago.qcow2.Qcow2;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -220,35 +219,6 @@ final class ConvertCommand {
     }
   }
 
-  private void requireBitmaps(List<Image> sources) throws Failure, IOException {
-    if (sources.size() > 1) {
-      throw new Failure("Copying bitmaps only possible with single source");
-    }
-    Image source = sources.getFirst();
-    if (!source.format().equals("qcow2") || !Qcow2.bitmaps(source).supported()) {
-      throw new Failure("Source lacks bitmap support");
-    }
-    for (BitmapInfo each : Qcow2.bitmaps(source).list()) {
-      if (each.inconsistent() && !skipBroken) {
-        throw new Failure(
-            "Cannot copy inconsistent bitmap '%s'\n".formatted(each.name())
-                + "Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' to delete it");
-      }
-    }
-  }
-
-  private Failure targetLacksBitmaps() {
-    return new Failure("Format driver '" + targetFormat + "' does not support bitmaps");
-  }
-
-  private void warnOfSkippedBitmaps(Image source) throws IOException {
-    for (BitmapInfo each : Qcow2.bitmaps(source).list()) {
-      if (each.inconsistent()) {
-        terminal.warning("Skipping inconsistent bitmap '" + each.name() + "'");
-      }
-    }
-  }
-
   private void run(List<String> operands) throws Exception {
     if (operands.size() < 2) {
       throw new Failure("Must specify image file name");
@@ -314,7 +284,7 @@ final class ConvertCommand {
 
   private void copy(List<Image> sources, String operand, ProgressOutput progress) throws Exception {
     if (bitmaps) {
-      requireBitmaps(sources);
+      ConvertBitmaps.requireThere(sources, skipBroken);
     }
     long size = 0;
     for (Image source : sources) {
@@ -344,7 +314,9 @@ final class ConvertCommand {
             .rate(rate)
             .references(
                 Safety.referencesTo(
-                    backing == null ? null : Images.resolveName(target.path(), backing)))
+                    backing == null || target.nodes() != null
+                        ? null
+                        : Images.resolveName(target.path(), backing)))
             .progress(progress);
     if (parallelism > 0) {
       convert = convert.parallelism(parallelism);
@@ -352,14 +324,15 @@ final class ConvertCommand {
     if (salvage != null) {
       convert = convert.salvage(salvage);
     }
-    if (parameters != null) {
+    if (parameters != null && target.nodes() == null) {
       create(convert, target, parameters, progress);
       progress.made();
     } else {
-      copyInto(convert.targetIsZero(targetIsZero), known, mode, size);
+      boolean zero = targetIsZero || parameters != null && createIn(target, parameters);
+      copyInto(convert.targetIsZero(zero), known, mode, size);
     }
     if (bitmaps) {
-      warnOfSkippedBitmaps(sources.getFirst());
+      ConvertBitmaps.warnOfSkipped(terminal, sources.getFirst());
     }
   }
 
@@ -414,7 +387,7 @@ final class ConvertCommand {
       throw whileConverting(target, e);
     }
     if (bitmaps && (!targetFormat.equals("qcow2") || options.version() < 3)) {
-      throw targetLacksBitmaps();
+      throw ConvertBitmaps.notInTarget(targetFormat);
     }
     requireBacking(path, target, parameters);
     progress.making(Files.exists(path, LinkOption.NOFOLLOW_LINKS) ? null : path);
@@ -427,6 +400,16 @@ final class ConvertCommand {
     } catch (IllegalArgumentException e) {
       throw whileConverting(target, new Failure(String.valueOf(e.getMessage()), 1, e));
     }
+  }
+
+  /** Makes the image in an export; whether all of it reads as zero then. */
+  private boolean createIn(FileName target, CreateParameters parameters) throws Failure {
+    try {
+      parameters.create(target);
+    } catch (Failure e) {
+      throw whileConverting(target, e);
+    }
+    return targetFormat.equals("qcow2") && backing == null;
   }
 
   private Failure whileConverting(FileName target, Failure failure) {
@@ -483,7 +466,7 @@ final class ConvertCommand {
         throw new Failure("output file is smaller than input file");
       }
       if (bitmaps && (!image.format().equals("qcow2") || !Qcow2.bitmaps(image).supported())) {
-        throw targetLacksBitmaps();
+        throw ConvertBitmaps.notInTarget(targetFormat);
       }
       try {
         convert.to(image);

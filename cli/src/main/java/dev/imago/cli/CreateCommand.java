@@ -5,6 +5,7 @@ import dev.imago.image.Image;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /** {@code create}: makes an empty image. */
@@ -65,7 +66,7 @@ final class CreateCommand {
     if (operands.size() > 2) {
       throw new UsageException("Unexpected argument: " + operands.get(2));
     }
-    FileName name = FileName.of(operands.getFirst());
+    FileName name = target(operands.getFirst());
     try {
       CreateParameters parameters =
           parameters(terminal, format, list.toString(), backing, backingFormat);
@@ -86,6 +87,13 @@ final class CreateCommand {
     if (!Images.formats().contains(format)) {
       throw new Failure("Unknown file format '" + format + "'");
     }
+  }
+
+  /** What is to hold a new image: a file, or an NBD export that is there. */
+  static FileName target(String operand) throws Failure {
+    return Exports.isOne(operand) && !Safety.on()
+        ? Source.named(operand, null).name()
+        : FileName.of(operand);
   }
 
   private static CreateParameters parameters(
@@ -154,26 +162,54 @@ final class CreateCommand {
       }
       return -1;
     }
+    String format = parameters.get("backing_fmt");
+    if (Exports.isOne(backing) && !Safety.on()) {
+      return exported(backing, format);
+    }
     FileName typed = FileName.of(backing);
     try {
       typed.requireLocal();
     } catch (Failure e) {
       throw new Failure(e.getMessage() + COULD_NOT_OPEN, 1, e);
     }
-    Path path = Images.resolveName(name.newPath(), typed.literal());
-    String format = parameters.get("backing_fmt");
+    Path path =
+        name.nodes() != null ? typed.path() : Images.resolveName(name.newPath(), typed.literal());
     // Its size is all that is wanted: somebody may be writing to it.
     try (Image image = Images.open(path, Opening.options(format).forceShare(true).withoutKey())) {
-      if (format == null) {
-        throw new Failure(
-            "Backing file specified without backing format\nDetected format of "
-                + image.format()
-                + ".");
-      }
-      return image.size();
+      return size(image, format);
     } catch (IOException e) {
       FileName file = new FileName(path.toString(), path.toString());
       throw new Failure(Errors.whyNotOpen(file, e) + COULD_NOT_OPEN, 1, e);
     }
+  }
+
+  /** As {@link #backing}, for one that an NBD server has. */
+  private static long exported(String backing, @Nullable String format) throws Failure {
+    try (Image image = open(Source.named(backing, format).name())) {
+      return size(image, format);
+    } catch (IOException e) {
+      throw new Failure(Errors.text(e), 1, e);
+    }
+  }
+
+  private static Image open(FileName name) throws Failure {
+    BlockOptions nodes = Objects.requireNonNull(name.nodes());
+    try {
+      return new BlockNodes(Opening.options(null).withoutKey(), said -> {}).image(nodes.copy());
+    } catch (IOException e) {
+      throw new Failure(Errors.whyNotOpen(name, e) + COULD_NOT_OPEN, 1, e);
+    } catch (Failure e) {
+      throw new Failure(e.getMessage() + COULD_NOT_OPEN, 1, e);
+    }
+  }
+
+  private static long size(Image image, @Nullable String format) throws Failure {
+    if (format == null) {
+      throw new Failure(
+          "Backing file specified without backing format\nDetected format of "
+              + image.format()
+              + ".");
+    }
+    return image.size();
   }
 }

@@ -3,11 +3,14 @@ package dev.imago.cli;
 import dev.imago.CreateOptions;
 import dev.imago.CreateOptions.Preallocation;
 import dev.imago.Images;
+import dev.imago.OpenOptions;
+import dev.imago.storage.Storage;
 import dev.imago.storage.StorageLockedException;
 import java.io.IOException;
 import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -120,6 +123,10 @@ final class CreateParameters {
 
   /** Makes the image. */
   void create(FileName name) throws Failure {
+    if (name.nodes() != null) {
+      createIn(name);
+      return;
+    }
     Path path = name.newPath();
     CreateOptions made = toLibrary(path);
     try {
@@ -128,6 +135,41 @@ final class CreateParameters {
       throw notCreated(name, e);
     } catch (IllegalArgumentException e) {
       throw new Failure(String.valueOf(e.getMessage()), 1, e);
+    }
+  }
+
+  /** Makes the image in an export that is there, and as long as it is. */
+  private void createIn(FileName name) throws Failure {
+    BlockOptions nodes = Objects.requireNonNull(name.nodes());
+    CreateOptions made = toLibrary(Path.of(""));
+    try (Storage storage = forImage(nodes)) {
+      if (storage.size() < made.size() && format.equals("raw")) {
+        throw new Failure("Cannot grow NBD nodes");
+      }
+      Images.create(storage, made);
+      storage.flush();
+    } catch (IOException e) {
+      throw notCreated(name, e);
+    } catch (IllegalArgumentException e) {
+      throw new Failure(String.valueOf(e.getMessage()), 1, e);
+    }
+  }
+
+  private Storage forImage(BlockOptions nodes) throws Failure, IOException {
+    OpenOptions how =
+        Opening.options(null).writable(true).resolver(new Exports(terminal.secrets()));
+    try {
+      BlockNodes.Export export = new BlockNodes(how, said -> {}).export(nodes.copy());
+      if (export == null) {
+        throw new Failure("only files and NBD exports can hold a new image");
+      }
+      return export.storage();
+    } catch (Failure e) {
+      throw new Failure(
+          "Protocol driver 'nbd' does not support image creation, and opening the image failed: "
+              + e.getMessage(),
+          1,
+          e);
     }
   }
 

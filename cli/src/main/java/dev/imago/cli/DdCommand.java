@@ -90,7 +90,10 @@ final class DdCommand {
       if (!Images.formats().contains(targetFormat)) {
         throw new Failure("Unknown file format");
       }
-      FileName target = FileName.of(to);
+      FileName target =
+          Exports.isOne(to) && !Safety.on()
+              ? Source.named(to, targetFormat).name()
+              : FileName.of(to);
       target.requireLocal();
       copy(image, source.name(), target);
     }
@@ -108,16 +111,26 @@ final class DdCommand {
     // There is no -p; but SIGUSR1 asks, and a signal that ends the copy removes it.
     var progress = new ProgressOutput(terminal, "dd", ProgressOutput.Style.NONE, 1);
     try {
+      Convert convert =
+          Convert.from(image)
+              .range(start, end - start)
+              .sparseSize(0)
+              .sync(CacheMode.WRITEBACK.sync())
+              .progress(progress);
+      if (target.nodes() != null) {
+        parameters.set("size", Long.toString(end - start));
+        parameters.create(target);
+        progress.begin();
+        try (Image made = Opening.image(target, Opening.options(null).writable(true))) {
+          convert.to(made);
+        }
+        return;
+      }
       Path path = target.newPath();
       CreateOptions options = parameters.toLibrary(path);
       progress.begin();
       progress.making(Files.exists(path, LinkOption.NOFOLLOW_LINKS) ? null : path);
-      Convert.from(image)
-          .range(start, end - start)
-          .sparseSize(0)
-          .sync(CacheMode.WRITEBACK.sync())
-          .progress(progress)
-          .to(path, options);
+      convert.to(path, options);
       progress.made();
     } catch (ConvertException e) {
       throw new Failure(

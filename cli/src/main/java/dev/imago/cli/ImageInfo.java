@@ -11,7 +11,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * What {@code info} tells of one image.
  *
- * @param name the file's name
+ * @param name the file's name, or that of an NBD export
  * @param format the format's name
  * @param fileLength in bytes
  * @param allocatedBytes host space in use, or -1 if that is not known
@@ -32,7 +32,10 @@ record ImageInfo(
   /** The backing file's name as this program would open it, or null. */
   @Nullable String fullBackingFile() {
     String backing = qcow2 == null ? null : qcow2.backingFile();
-    if (backing == null || backing.isEmpty() || !FileName.protocol(backing).isEmpty()) {
+    if (backing == null
+        || backing.isEmpty()
+        || !FileName.protocol(backing).isEmpty()
+        || Exports.isOne(name)) {
       return backing == null || backing.isEmpty() ? null : backing;
     }
     return Images.resolveName(Path.of(name), backing).toString();
@@ -117,7 +120,9 @@ record ImageInfo(
       dict.put("actual-size", allocatedBytes);
     }
     Qcow2Info q = qcow2;
-    dict.put("dirty-flag", q != null && q.dirty());
+    if (q != null || !Exports.isOne(name)) {
+      dict.put("dirty-flag", q != null && q.dirty());
+    }
     if (q == null) {
       return dict;
     }

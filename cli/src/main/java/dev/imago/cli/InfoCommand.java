@@ -1,10 +1,12 @@
 package dev.imago.cli;
 
 import dev.imago.Images;
+import dev.imago.OpenOptions;
 import dev.imago.image.References;
 import dev.imago.qcow2.Qcow2;
 import dev.imago.qcow2.Qcow2Info;
 import dev.imago.storage.FileStorage;
+import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
@@ -48,7 +50,10 @@ final class InfoCommand {
     Source source = options.onlySource(imageOpts, format);
     OutputFormat outputFormat = OutputFormat.of(output);
     List<ImageInfo> images = new ArrayList<>();
-    images.add(look(source.name(), source.format(), forceShare));
+    images.add(
+        source.name().nodes() != null
+            ? look(source.name(), source.options(terminal.secrets()))
+            : look(source.name(), source.format(), forceShare));
     if (chain) {
       addChain(images, forceShare);
     }
@@ -85,7 +90,11 @@ final class InfoCommand {
       if (images.size() == References.MAX_DEPTH) {
         throw new Failure("The backing chain is longer than " + References.MAX_DEPTH + " images.");
       }
-      images.add(look(FileName.of(backing), image.backingFormat(), forceShare));
+      String format = image.backingFormat();
+      images.add(
+          Exports.isOne(backing) && !Safety.on()
+              ? look(Source.named(backing, format).name(), Opening.options(null))
+              : look(FileName.of(backing), format, forceShare));
     }
   }
 
@@ -103,5 +112,17 @@ final class InfoCommand {
     } catch (Failure e) {
       throw new Failure("Could not open '" + name.typed() + "': " + e.getMessage(), 1, e);
     }
+  }
+
+  private static ImageInfo look(FileName name, OpenOptions options) throws Failure {
+    return Opening.export(name, options, 1, InfoCommand::look);
+  }
+
+  private static ImageInfo look(BlockNodes.Export export) throws IOException {
+    Storage storage = export.storage();
+    String known = export.format() != null ? export.format() : Images.probe(storage);
+    Qcow2Info qcow2 = known.equals("qcow2") ? Qcow2.info(storage) : null;
+    String shown = export.alone() ? "nbd" : known;
+    return new ImageInfo(storage.name(), shown, storage.size(), storage.allocatedBytes(), qcow2);
   }
 }

@@ -139,7 +139,8 @@ record IoTarget(
     // A list of options is no name.
     boolean listed =
         !name.typed().equals(name.literal())
-            && !FileName.protocol(name.typed()).matches("file|json|blkdebug");
+            && !FileName.protocol(name.typed()).matches("file|json|blkdebug")
+            && !Exports.isOne(name.typed());
     String what = listed ? "can't open: " : "can't open device " + name.typed() + ": ";
     return new Failure(what + why, 1, cause);
   }

@@ -3,8 +3,10 @@ package dev.imago.cli;
 import dev.imago.Images;
 import dev.imago.OpenOptions;
 import dev.imago.image.Image;
+import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /** Opens what was named on the command line. Failures read {@code Could not open 'F': …}. */
@@ -43,6 +45,35 @@ final class Opening {
       throws Failure {
     try {
       return new BlockNodes(options, said -> {}).image(nodes.copy());
+    } catch (IOException e) {
+      throw Errors.opening(name, e, exitCode);
+    } catch (Failure e) {
+      throw new Failure("Could not open '" + name.typed() + "': " + e.getMessage(), exitCode, e);
+    }
+  }
+
+  /** Something that is done with an export. */
+  interface Work<T> {
+    T with(BlockNodes.Export export) throws IOException, Failure;
+  }
+
+  /**
+   * Does something with the NBD export that was named, and closes it; or ends the command with
+   * {@code exitCode}.
+   *
+   * @param name one of block drivers, not of a file
+   */
+  static <T> T export(FileName name, OpenOptions options, int exitCode, Work<T> work)
+      throws Failure {
+    BlockOptions nodes = Objects.requireNonNull(name.nodes());
+    try {
+      BlockNodes.Export found = new BlockNodes(options, said -> {}).export(nodes.copy());
+      if (found == null) {
+        throw new Failure("This command opens files and NBD exports, and no other block drivers");
+      }
+      try (Storage _ = found.storage()) {
+        return work.with(found);
+      }
     } catch (IOException e) {
       throw Errors.opening(name, e, exitCode);
     } catch (Failure e) {

@@ -67,6 +67,9 @@ final class ResizeCommand {
       if (given < 0 || size <= 0) {
         throw new Failure("New image size must be positive");
       }
+      if (image.format().equals("raw") && size != image.size() && Exports.isOne(image.name())) {
+        throw new Failure("Cannot resize NBD nodes");
+      }
       resize(terminal, image, size, preallocation, shrink);
     }
     if (!quiet) {

@@ -65,7 +65,7 @@ final class Safety {
   /** How any image is opened. */
   static OpenOptions options() {
     OpenOptions options = OpenOptions.of(references());
-    return on ? options.cacheBytes(CACHE) : options;
+    return on ? options.cacheBytes(CACHE) : options.resolver(new Exports(null));
   }
 
   /**

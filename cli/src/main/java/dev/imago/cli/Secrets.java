@@ -14,14 +14,17 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What {@code --object secret,id=…} brings: passphrases by name. All of them are wiped at the
- * command's end. Only here are they ever text, where the command line itself has them.
+ * What {@code --object} brings: passphrases ({@code secret,id=…}) and TLS credentials ({@code
+ * tls-creds-x509,id=…,dir=…}) by name. All passphrases are wiped at the command's end. Only here
+ * are they ever text, where the command line itself has them.
  */
 final class Secrets implements AutoCloseable {
   private static final int MAX_FILE = 1 << 20;
 
   /** Null, the usual thing, costs no class at start-up. */
   private @Nullable Map<String, Secret> secrets;
+
+  private @Nullable Map<String, Credentials> credentials;
 
   /** Takes one {@code --object}. */
   void add(String object) throws Failure {
@@ -31,6 +34,13 @@ final class Secrets implements AutoCloseable {
     String type = named ? pairs.getFirst().value() : first;
     if (!named && object.startsWith(first + "=")) {
       throw new Failure("Parameter 'qom-type' is missing");
+    }
+    if (type.equals("tls-creds-x509")) {
+      addCredentials(pairs.subList(1, pairs.size()));
+      return;
+    }
+    if (type.equals("tls-creds-psk")) {
+      throw new Failure("'tls-creds-psk' is not supported: Java's TLS knows no pre-shared keys");
     }
     if (!type.equals("secret")) {
       throw new Failure("Parameter 'qom-type' does not accept value '" + type + "'");
@@ -48,8 +58,50 @@ final class Secrets implements AutoCloseable {
     add(values);
   }
 
-  private void add(Map<String, String> values) throws Failure {
-    String id = values.get("id");
+  /**
+   * A folder with certificates, as {@code dev.imago.nbd.NbdTls} reads it.
+   *
+   * @param client whether they are for a client; else for a server
+   * @param verifyPeer whether the other end must have a certificate that is trusted
+   */
+  record Credentials(String folder, boolean client, boolean verifyPeer) {}
+
+  private void addCredentials(List<OptionList.Pair> pairs) throws Failure {
+    String id = null;
+    String folder = null;
+    boolean client = true;
+    boolean verifyPeer = true;
+    for (OptionList.Pair pair : pairs) {
+      String value = pair.value();
+      switch (pair.name()) {
+        case "id" -> id = value;
+        case "dir" -> folder = value;
+        case "endpoint" -> {
+          if (!value.equals("client") && !value.equals("server")) {
+            throw new Failure("Parameter 'endpoint' does not accept value '" + value + "'");
+          }
+          client = value.equals("client");
+        }
+        case "verify-peer" -> verifyPeer = OptionList.isOn("verify-peer", value);
+        default -> throw new Failure("Parameter '" + pair.name() + "' is unexpected");
+      }
+    }
+    String name = requireNew(id);
+    if (folder == null) {
+      throw new Failure("Parameter 'dir' is missing");
+    }
+    if (credentials == null) {
+      credentials = new HashMap<>();
+    }
+    credentials.put(name, new Credentials(folder, client, verifyPeer));
+  }
+
+  /** The TLS credentials of that name, or null. */
+  @Nullable Credentials credentials(String id) {
+    return credentials == null ? null : credentials.get(id);
+  }
+
+  private String requireNew(@Nullable String id) throws Failure {
     if (id == null) {
       throw new Failure("Parameter 'id' is missing");
     }
@@ -58,12 +110,18 @@ final class Secrets implements AutoCloseable {
           "Parameter 'id' expects an identifier\n"
               + "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.");
     }
-    if (secrets == null) {
-      secrets = new HashMap<>();
-    }
-    if (secrets.containsKey(id)) {
+    if ((secrets != null && secrets.containsKey(id))
+        || (credentials != null && credentials.containsKey(id))) {
       throw new Failure(
           "attempt to add duplicate property '" + id + "' to object (type 'container')");
+    }
+    return id;
+  }
+
+  private void add(Map<String, String> values) throws Failure {
+    String id = requireNew(values.get("id"));
+    if (secrets == null) {
+      secrets = new HashMap<>();
     }
     byte[] bytes = read(values.get("data"), values.get("file"), values.get("env"));
     byte[] decoded = decode(bytes, values.getOrDefault("format", "raw"));

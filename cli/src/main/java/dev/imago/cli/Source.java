@@ -1,5 +1,6 @@
 package dev.imago.cli;
 
+import dev.imago.Images;
 import dev.imago.OpenOptions;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -70,7 +71,7 @@ record Source(
     return of(operand, options);
   }
 
-  /** A name that is more than a file's: {@code json:{…}} or {@code blkdebug:CONFIG:FILE}. */
+  /** A name that is more than a file's: {@code json:{…}}, {@code nbd:…}, {@code blkdebug:…}. */
   private static @Nullable Source ofProtocol(String operand, @Nullable String format)
       throws Failure {
     Map<String, String> options = new LinkedHashMap<>();
@@ -82,6 +83,8 @@ record Source(
       if (format != null && options.putIfAbsent("driver", format) != null) {
         throw new Failure("Driver specified twice");
       }
+    } else if (Exports.isOne(operand)) {
+      Exports.describe(operand, format, options);
     } else if (operand.startsWith("blkdebug:")) {
       String rest = operand.substring("blkdebug:".length());
       int colon = rest.indexOf(':');
@@ -113,8 +116,13 @@ record Source(
       if (Safety.on()) {
         throw new Failure("refused by --safe: it opens files, and no other block drivers");
       }
+      String driver = options.get("driver");
+      String format = driver != null && Images.formats().contains(driver) ? driver : null;
       return new Source(
-          new FileName(typed, "", new BlockOptions(options)), null, keys, lazyRefcounts);
+          new FileName(typed, "", new BlockOptions(options)),
+          "nbd".equals(driver) ? "raw" : format,
+          keys,
+          lazyRefcounts);
     }
     String driver = options.remove("driver");
     String fileDriver = options.remove("file.driver");
@@ -188,7 +196,7 @@ record Source(
 
   private static boolean isFilter(String driver) {
     return switch (driver) {
-      case "blkdebug", "null-co", "null-aio", "copy-on-read", "compress", "throttle" -> true;
+      case "blkdebug", "nbd", "null-co", "null-aio", "copy-on-read", "compress", "throttle" -> true;
       default -> false;
     };
   }
@@ -218,6 +226,7 @@ record Source(
 
   /** How this image is opened, with its keys; what it names inside itself is opened too. */
   OpenOptions options(Secrets secrets) throws Failure {
-    return keys(Opening.options(format).lazyRefcounts(lazyRefcounts), secrets);
+    OpenOptions options = Opening.options(format).lazyRefcounts(lazyRefcounts);
+    return keys(Safety.on() ? options : options.resolver(new Exports(secrets)), secrets);
   }
 }

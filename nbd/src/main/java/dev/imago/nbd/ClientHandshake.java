@@ -59,10 +59,24 @@ final class ClientHandshake {
       PlainTransport socket, String export, @Nullable NbdTls tls, @Nullable String hostname)
       throws IOException {
     ClientHandshake handshake = new ClientHandshake(socket);
-    handshake.begin(tls, hostname);
-    Agreed agreed = handshake.go(export);
-    handshake.options.requireNothingMore("before any request");
-    return new Ready(handshake.options.transport(), socket, agreed);
+    try {
+      handshake.begin(tls, hostname);
+      Agreed agreed = handshake.go(export);
+      handshake.options.requireNothingMore("before any request");
+      return new Ready(handshake.options.transport(), socket, agreed);
+    } catch (OptionStream.RefusedException e) {
+      handshake.leave(e);
+      throw e;
+    }
+  }
+
+  /** Says goodbye to a server with which there is no agreement. */
+  private void leave(IOException why) {
+    try {
+      options.send(OptionType.ABORT, NOTHING);
+    } catch (IOException e) {
+      why.addSuppressed(e);
+    }
   }
 
   /** What a server has; then it is left. */

@@ -46,6 +46,15 @@ final class OptionStream {
     void take(OptionReplyType type, ByteBuffer data) throws IOException;
   }
 
+  /** The server does not agree, and waits for another option. */
+  static final class RefusedException extends IOException {
+    private static final long serialVersionUID = 1L;
+
+    private RefusedException(String message) {
+      super(message);
+    }
+  }
+
   /**
    * The server's no.
    *
@@ -54,7 +63,7 @@ final class OptionStream {
    */
   record Refusal(@Nullable OptionReplyType type, int code, String text) {
     /** In the words that QEMU has for it. */
-    IOException toException(OptionType option) {
+    RefusedException toException(OptionType option) {
       String asked = "option %d (%s)".formatted(option.code(), word(option));
       String why =
           switch (type) {
@@ -71,7 +80,7 @@ final class OptionStream {
             case ERR_BLOCK_SIZE_REQD -> "Server requires INFO_BLOCK_SIZE for " + asked;
             case null, default -> "Unknown error 0x%x for %s".formatted(code, asked);
           };
-      return new IOException(text.isEmpty() ? why : why + "\nserver reported: " + text);
+      return new RefusedException(text.isEmpty() ? why : why + "\nserver reported: " + text);
     }
 
     private static String word(OptionType option) {

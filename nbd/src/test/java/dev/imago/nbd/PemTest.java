@@ -3,6 +3,7 @@ package dev.imago.nbd;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
+import dev.imago.testing.Certificates;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -1,6 +1,5 @@
-package dev.imago.nbd;
+package dev.imago.testing;
 
-import dev.imago.testing.Tool;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -9,11 +8,11 @@ import java.nio.file.Path;
  * A folder with certificates as QEMU and nbdkit want them, made by OpenSSL: an authority, a server
  * called {@code localhost}, and a client.
  */
-final class Certificates {
+public final class Certificates {
   private Certificates() {}
 
   /** Makes all of them in an empty folder. */
-  static Path make(Path folder) throws IOException, InterruptedException {
+  public static Path make(Path folder) throws IOException, InterruptedException {
     Files.createDirectories(folder);
     openssl(
         folder,
@@ -44,7 +43,7 @@ final class Certificates {
   }
 
   /** Runs one of OpenSSL's commands in a folder. */
-  static void openssl(Path folder, String command, Object... arguments)
+  public static void openssl(Path folder, String command, Object... arguments)
       throws IOException, InterruptedException {
     Tool.run("sh", "-c", "cd '" + folder + "' && openssl " + command.formatted(arguments)).ok();
   }
