@@ -23,13 +23,17 @@ final class Stopping implements SignalHandler {
       return;
     }
     Stopping stopping = new Stopping(server);
-    for (String name : new String[] {"TERM", "INT", "HUP"}) {
-      try {
-        Signal.handle(new Signal(name), stopping);
-      } catch (IllegalArgumentException e) {
-        // This system has no such signal, or the JVM was told to keep it.
-        continue;
-      }
+    stopping.on("TERM");
+    stopping.on("INT");
+    stopping.on("HUP");
+  }
+
+  private void on(String name) {
+    try {
+      Signal.handle(new Signal(name), this);
+    } catch (IllegalArgumentException e) {
+      // This system has no such signal, or the JVM was told to keep it.
+      return;
     }
   }
 
