@@ -310,20 +310,29 @@ final class Lab {
 
   /** Images of several kinds with too large and too small counts, a wrong flag, a bad entry. */
   private static void damagedKinds() throws Exception {
-    for (String name : List.of("v2.q", "xl.q", "deflate.q", "snaps.q", "marks.q")) {
+    for (String name :
+        List.of("v2.q", "xl.q", "deflate.q", "snaps.q", "marks.q", "absext.q", "luks.q")) {
       Files.copy(file(name), file("leak-" + name));
-      refcount("leak-" + name, (int) (Files.size(file(name)) - 1 >> 16), 5);
+      refcount("leak-" + name, (int) (Files.size(file(name)) - 1 >> clusterBits(name)), 5);
       Files.copy(file(name), file("flag-" + name));
       long l1 = word(name, 40);
       overwrite("flag-" + name, l1, (byte) (word(name, l1) >>> 56 ^ 0x80));
     }
-    long table = word("snaps.q", word("snaps.q", 40)) << 8 >>> 8;
-    Files.copy(file("snaps.q"), file("bad-snaps.q"));
-    overwrite("bad-snaps.q", table, ByteBuffer.allocate(8).putLong(table | 0x201).array());
-    for (String name : List.of("v2.q", "xl.q", "snaps.q")) {
+    for (String name : List.of("snaps.q", "luks.q")) {
+      long table = word(name, word(name, 40)) << 8 >>> 8;
+      Files.copy(file(name), file("bad-" + name));
+      overwrite("bad-" + name, table, ByteBuffer.allocate(8).putLong(table | 0x201).array());
+    }
+    // The entry of the cluster that has data: in a data file it lies where the guest sees it.
+    long entry = (word("absext.q", word("absext.q", 40)) << 8 >>> 8) + 8;
+    Files.copy(file("absext.q"), file("bad-absext.q"));
+    overwrite("bad-absext.q", entry, ByteBuffer.allocate(8).putLong(1L << 63 | 0x10200).array());
+    Files.copy(file("absext.q"), file("far-absext.q"));
+    overwrite("far-absext.q", entry, ByteBuffer.allocate(8).putLong(1L << 63 | 1L << 40).array());
+    for (String name : List.of("v2.q", "xl.q", "snaps.q", "absext.q", "luks.q")) {
       long l2 = word(name, word(name, 40)) << 8 >>> 8;
       Files.copy(file(name), file("low-" + name));
-      refcount("low-" + name, (int) (l2 >> 16), 0);
+      refcount("low-" + name, (int) (l2 >> clusterBits(name)), 0);
     }
   }
 
@@ -332,6 +341,10 @@ final class Lab {
       image.seek(offset);
       return image.readLong();
     }
+  }
+
+  private static int clusterBits(String name) throws IOException {
+    return (int) word(name, 16); // what stands before is above 32 bits
   }
 
   private static void bitmaps() throws Exception {
@@ -356,9 +369,10 @@ final class Lab {
     }
   }
 
-  /** Sets a 16-bit reference count in the only block, which stands at cluster 2. */
+  /** Sets a 16-bit reference count in the first block. */
   private static void refcount(String name, int cluster, int count) throws IOException {
-    overwrite(name, (2 << 16) + 2 * cluster, (byte) (count >> 8), (byte) count);
+    long block = word(name, word(name, 48));
+    overwrite(name, block + 2 * cluster, (byte) (count >> 8), (byte) count);
   }
 
   private static void overwrite(String name, long offset, byte... bytes) throws IOException {
