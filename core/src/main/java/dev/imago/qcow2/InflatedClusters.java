@@ -6,8 +6,10 @@ import dev.imago.storage.BlockEvent;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Comparator;
+import java.util.Deque;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -33,8 +35,24 @@ final class InflatedClusters {
   private final Geometry geometry;
   private final ClusterCodec codec;
 
-  /** By L2 entry, the one used longest ago first. Its own monitor guards it. */
-  private final Map<Long, CompletableFuture<ByteBuffer>> kept;
+  /** By L2 entry, the one used longest ago first. Its own monitor guards it, as all below. */
+  private final Map<Long, Cluster> kept;
+
+  /**
+   * Buffers of clusters that are kept no longer, to be filled again: memory that nobody has touched
+   * yet can cost more than inflating. Never more than there were clusters in use at one time.
+   */
+  private final Deque<ByteBuffer> idle = new ArrayDeque<>();
+
+  /** A cluster that is being inflated, or was. */
+  private static final class Cluster {
+    final CompletableFuture<ByteBuffer> bytes = new CompletableFuture<>();
+
+    /** Who inflates it, waits for it or copies from it just now: its buffer stays as it is. */
+    int users;
+
+    boolean kept = true;
+  }
 
   /** A compressed cluster that cannot be inflated. */
   static final class BadClusterException extends IOException {
@@ -55,8 +73,12 @@ final class InflatedClusters {
           private static final long serialVersionUID = 1L;
 
           @Override
-          protected boolean removeEldestEntry(Map.Entry<Long, CompletableFuture<ByteBuffer>> e) {
-            return size() > most;
+          protected boolean removeEldestEntry(Map.Entry<Long, Cluster> eldest) {
+            boolean tooMany = size() > most;
+            if (tooMany) {
+              drop(eldest.getValue());
+            }
+            return tooMany;
           }
         };
   }
@@ -74,35 +96,67 @@ final class InflatedClusters {
    * @param from where in the cluster to begin
    */
   void read(ByteBuffer dst, long entry, int from, long guestOffset) throws IOException {
-    CompletableFuture<ByteBuffer> mine = null;
-    CompletableFuture<ByteBuffer> cluster;
+    boolean mine = false;
+    Cluster cluster;
     synchronized (kept) {
       cluster = kept.get(entry);
       if (cluster == null && dst.remaining() < geometry.clusterSize()) {
-        mine = new CompletableFuture<>();
-        kept.put(entry, mine);
+        mine = true;
+        cluster = new Cluster();
+        kept.put(entry, cluster);
+      }
+      if (cluster != null) {
+        cluster.users++;
       }
     }
-    if (mine != null) {
-      copy(inflateFor(mine, entry, guestOffset), from, dst);
-    } else if (cluster != null) {
-      copy(await(cluster), from, dst);
-    } else {
+    if (cluster == null) {
       inflate(dst, entry, guestOffset);
+      return;
+    }
+    try {
+      copy(mine ? inflateFor(cluster, entry, guestOffset) : await(cluster.bytes), from, dst);
+    } finally {
+      leave(cluster);
     }
   }
 
   /** As {@link #read} if the cluster is at hand; otherwise false, and nothing is done. */
   boolean readNow(ByteBuffer dst, long entry, int from) {
-    CompletableFuture<ByteBuffer> cluster;
+    Cluster cluster;
     synchronized (kept) {
       cluster = kept.get(entry);
+      if (cluster == null || !cluster.bytes.isDone() || cluster.bytes.isCompletedExceptionally()) {
+        return false;
+      }
+      cluster.users++;
     }
-    if (cluster == null || !cluster.isDone() || cluster.isCompletedExceptionally()) {
-      return false;
+    try {
+      copy(cluster.bytes.join(), from, dst);
+    } finally {
+      leave(cluster);
     }
-    copy(cluster.join(), from, dst);
     return true;
+  }
+
+  private void leave(Cluster cluster) {
+    synchronized (kept) {
+      cluster.users--;
+      reuse(cluster);
+    }
+  }
+
+  /** A cluster is kept no longer. In the monitor. */
+  private void drop(Cluster cluster) {
+    cluster.kept = false;
+    reuse(cluster);
+  }
+
+  /** Lets a cluster's buffer be filled again if nobody can see it any more. In the monitor. */
+  private void reuse(Cluster cluster) {
+    CompletableFuture<ByteBuffer> bytes = cluster.bytes;
+    if (!cluster.kept && cluster.users == 0 && !bytes.isCompletedExceptionally()) {
+      idle.push(bytes.join());
+    }
   }
 
   private static void copy(ByteBuffer cluster, int from, ByteBuffer dst) {
@@ -111,18 +165,24 @@ final class InflatedClusters {
     dst.position(dst.position() + length);
   }
 
-  private ByteBuffer inflateFor(CompletableFuture<ByteBuffer> waiting, long entry, long guestOffset)
-      throws IOException {
+  private ByteBuffer inflateFor(Cluster cluster, long entry, long guestOffset) throws IOException {
     try {
-      ByteBuffer cluster = ByteBuffer.allocate(geometry.clusterSize());
-      inflate(cluster, entry, guestOffset);
-      waiting.complete(cluster);
-      return cluster;
+      ByteBuffer bytes;
+      synchronized (kept) {
+        bytes = idle.poll();
+      }
+      if (bytes == null) {
+        bytes = ByteBuffer.allocateDirect(geometry.clusterSize());
+      }
+      inflate(bytes.clear(), entry, guestOffset);
+      cluster.bytes.complete(bytes);
+      return bytes;
     } catch (IOException | RuntimeException | Error e) {
       synchronized (kept) {
-        kept.remove(entry, waiting);
+        kept.remove(entry, cluster);
+        cluster.kept = false;
       }
-      waiting.completeExceptionally(e);
+      cluster.bytes.completeExceptionally(e);
       throw e;
     }
   }
@@ -150,7 +210,15 @@ final class InflatedClusters {
         return;
       }
       NavigableMap<Long, Long> ends = union(runs);
-      kept.keySet().removeIf(entry -> touches(ends, entry));
+      kept.entrySet()
+          .removeIf(
+              each -> {
+                boolean touched = touches(ends, each.getKey());
+                if (touched) {
+                  drop(each.getValue());
+                }
+                return touched;
+              });
     }
   }
 
@@ -183,6 +251,7 @@ final class InflatedClusters {
   /** Called when somebody else may have changed the image. */
   void forgetAll() {
     synchronized (kept) {
+      kept.values().forEach(this::drop);
       kept.clear();
     }
   }

@@ -13,7 +13,9 @@ import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.SplittableRandom;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executors;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -93,6 +95,48 @@ class InflatedClustersTest {
         assertThat(reader.join()).containsOnly(1);
       }
       assertThat(reads.get()).isEqualTo(1);
+    }
+  }
+
+  /** More clusters than are kept, so that buffers are filled again all the time. */
+  @Test
+  void nobodySeesTheBytesThatABufferHoldsNext() throws Exception {
+    int clusters = 16;
+    int size = 2 << 20;
+    Path many = folder.resolve("many.qcow2");
+    Qemu.img("create", "-q", "-f", "qcow2", "-o", "cluster_size=2M", many, clusters * size);
+    List<String> writes = new ArrayList<>();
+    for (int i = 0; i < clusters; i++) {
+      writes.add("write -q -c -P %d %d 2M".formatted(i + 1, (long) i * size));
+    }
+    Qemu.io(many, writes);
+    try (Image image = TestImages.openReadOnly(many);
+        var threads = Executors.newFixedThreadPool(8)) {
+      List<CompletableFuture<Void>> readers = new ArrayList<>();
+      for (int seed = 0; seed < 8; seed++) {
+        SplittableRandom random = new SplittableRandom(seed);
+        readers.add(
+            CompletableFuture.runAsync(
+                () -> {
+                  for (int i = 0; i < 100; i++) {
+                    int cluster = random.nextInt(clusters);
+                    long at = (long) cluster * size + random.nextInt(size - 65536);
+                    ByteBuffer dst = ByteBuffer.allocate(65536);
+                    try {
+                      if (i % 2 == 0 || !image.readNow(dst, at)) {
+                        image.read(dst.clear(), at);
+                      }
+                    } catch (IOException e) {
+                      throw new UncheckedIOException(e);
+                    }
+                    byte[] expected = new byte[65536];
+                    Arrays.fill(expected, (byte) (cluster + 1));
+                    assertThat(dst.array()).isEqualTo(expected);
+                  }
+                },
+                threads));
+      }
+      readers.forEach(CompletableFuture::join);
     }
   }
 
