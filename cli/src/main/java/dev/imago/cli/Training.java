@@ -28,6 +28,9 @@ final class Training {
     {"check", "b.qcow2"},
     {"compare", "training.raw", "b.qcow2"},
     {"resize", "d.qcow2", "+1M"},
+    {"convert", "-c", "-O", "qcow2", "-o", "compression_type=zstd", "b.qcow2", "e.qcow2"},
+    {"convert", "-O", "raw", "e.qcow2", "e.raw"},
+    {"bench", "-c", "16", "-d", "2", "e.qcow2"},
     {"info", "there-is-none.qcow2"},
   };
 
