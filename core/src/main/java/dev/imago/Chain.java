@@ -13,6 +13,7 @@ import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 
@@ -58,6 +59,19 @@ final class Chain implements ReferenceOpener {
 
   @Override
   public Image openBacking(String name, @Nullable String format) throws IOException {
+    try {
+      return openWhole(name, format);
+    } catch (ReferenceFailedException | ImageFormatException e) {
+      boolean lost =
+          !(e.getCause() instanceof IOException why) || why instanceof NoSuchFileException;
+      if (options.isRescue() && lost) {
+        return new LostImage(name, e);
+      }
+      throw e;
+    }
+  }
+
+  private Image openWhole(String name, @Nullable String format) throws IOException {
     Image given = options.backing();
     if (given != null) {
       backingTaken = true;

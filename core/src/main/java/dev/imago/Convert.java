@@ -230,7 +230,8 @@ public final class Convert {
 
   /**
    * Reads around damage: what cannot be read becomes zeroes in the target, sector by sector, and is
-   * noted in {@code salvage}. Sources that are marked as corrupt can be read as any other.
+   * noted in {@code salvage}. Sources that are marked as corrupt can be read as any other; where
+   * files were cut off or are missing, {@link OpenOptions#rescue} tells what is lost.
    */
   public Convert salvage(Salvage salvage) {
     Convert copy = copy();

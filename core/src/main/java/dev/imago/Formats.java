@@ -93,6 +93,7 @@ final class Formats {
             .withWritable(options.writable())
             .withSync(options.sync())
             .withSnapshot(options.snapshot())
+            .withRescue(options.isRescue())
             .withLazyRefcounts(options.lazyRefcounts())
             .withKey(options.key(), options.isWithoutKey())
             .withReferences(!options.isWithoutBacking(), !options.isWithoutDataFile())

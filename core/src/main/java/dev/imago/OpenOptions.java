@@ -27,6 +27,7 @@ public final class OpenOptions {
   private boolean forceShare;
   private boolean withoutBacking;
   private boolean withoutDataFile;
+  private boolean rescue;
   private @Nullable Image backing;
   private @Nullable Storage dataFile;
   private List<@Nullable Secret> keys = List.of();
@@ -55,6 +56,7 @@ public final class OpenOptions {
     copy.forceShare = forceShare;
     copy.withoutBacking = withoutBacking;
     copy.withoutDataFile = withoutDataFile;
+    copy.rescue = rescue;
     copy.backing = backing;
     copy.dataFile = dataFile;
     copy.keys = keys;
@@ -206,6 +208,23 @@ public final class OpenOptions {
   /** Whether the backing file stays closed. */
   public boolean isWithoutBacking() {
     return withoutBacking;
+  }
+
+  /**
+   * Opens as much of a damaged image as there is, for reading only: see {@link Convert#salvage}. A
+   * backing file that is not there, or is no image any more, stands for bytes that cannot be read.
+   * Where a file was cut off, what lay behind cannot be read either; without this it reads as zero,
+   * and what a lost table mapped as if it had never been written.
+   */
+  public OpenOptions rescue() {
+    OpenOptions copy = copy();
+    copy.rescue = true;
+    return copy;
+  }
+
+  /** Whether damage is read around. */
+  public boolean isRescue() {
+    return rescue;
   }
 
   /** Leaves the data file closed: the metadata can be looked at, guest data cannot be read. */

@@ -73,6 +73,11 @@ public final class Salvage {
     }
   }
 
+  /** Whether there are more holes than {@link #holes} knows. */
+  public synchronized boolean more() {
+    return found.size() == MAX_HOLES;
+  }
+
   /** The bytes that could not be read, all together. */
   public synchronized long bytes() {
     return bytes;

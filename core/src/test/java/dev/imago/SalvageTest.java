@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.imago.image.Image;
+import dev.imago.image.ReferenceDeniedException;
 import dev.imago.image.References;
 import dev.imago.storage.FileStorage;
 import dev.imago.storage.MemoryStorage;
@@ -112,6 +113,139 @@ class SalvageTest {
     assertThat(content()).isEqualTo(bytes);
   }
 
+  @Test
+  void whatLayBehindTheEndOfAFileThatWasCutOffIsLostAndNotZero() throws Exception {
+    Path image = image();
+    cut(image, 0x60000);
+
+    Salvage salvage = rescue(Images.open(image, lossy()), 2);
+
+    assertThat(salvage.holes())
+        .extracting(Salvage.Hole::guestOffset)
+        .containsExactly(128L << 10, 1L << 20);
+    assertThat(salvage.holes().getFirst().why())
+        .contains("data cluster at host offset 0x60000", "behind the end of the file, 0x60000");
+    assertThat(content()).isEqualTo(expected(128 << 10, 1 << 20));
+  }
+
+  @Test
+  void aTableThatWasCutOffDoesNotLetTheBackingImageShowThrough() throws Exception {
+    Path overlay = overlay();
+    cut(overlay, 0x40000);
+
+    Salvage salvage = rescue(Images.open(overlay, lossy()), 1);
+
+    assertThat(salvage.holes())
+        .singleElement()
+        .satisfies(
+            hole -> {
+              assertThat(hole.guestOffset()).isZero();
+              assertThat(hole.length()).isEqualTo(SIZE);
+              assertThat(hole.why()).contains("L2 table at 0x40000, behind the end of the file");
+            });
+    assertThat(content()).containsOnly(0);
+  }
+
+  @Test
+  void partsOfTheL1TableThatCannotBeReadAreHolesAndTheOthersAreNot() throws Exception {
+    Path image = folder.resolve("small");
+    Qemu.img("create", "-q", "-f", "qcow2", "-o", "cluster_size=512", image, SIZE);
+    Qemu.io(image, List.of("write -P 5 0 4M"));
+    long l1 = word(image, 40);
+    FaultyStorage disk = faulty(image);
+    disk.failWhen(r -> r.call() == StorageCall.READ && r.touches(l1 + 512, 512));
+
+    Salvage salvage = rescue(Images.open(disk, lossy()), 1);
+
+    // 64 entries of 32 KiB each.
+    assertThat(salvage.holes())
+        .singleElement()
+        .satisfies(
+            hole -> {
+              assertThat(hole.guestOffset()).isEqualTo(2L << 20);
+              assertThat(hole.length()).isEqualTo(2L << 20);
+              assertThat(hole.why()).contains("L1 entry", "cannot be read");
+            });
+    byte[] bytes = new byte[SIZE];
+    Arrays.fill(bytes, 0, 2 << 20, (byte) 5);
+    assertThat(content()).isEqualTo(bytes);
+  }
+
+  @Test
+  void aBackingFileThatIsMissingOrNoImageAnyMoreIsAHole() throws Exception {
+    Path overlay = overlay();
+    Path base = folder.resolve("image");
+    for (boolean missing : new boolean[] {false, true}) {
+      Files.delete(base);
+      if (!missing) {
+        Files.write(base, new byte[65536]);
+      }
+
+      Salvage salvage = rescue(Images.open(overlay, lossy()), 2);
+
+      assertThat(salvage.holes())
+          .extracting(Salvage.Hole::guestOffset)
+          .containsExactly(0L, 3L << 19);
+      assertThat(salvage.bytes()).isEqualTo(SIZE - (1 << 19));
+      assertThat(salvage.holes().getFirst().why()).contains(missing ? "image" : "magic");
+      byte[] bytes = new byte[SIZE];
+      Arrays.fill(bytes, 1 << 20, 3 << 19, (byte) 9);
+      assertThat(content()).isEqualTo(bytes);
+      if (!missing) {
+        continue;
+      }
+      assertThatThrownBy(() -> Images.openReadOnly(overlay, References.sameFolder()).close())
+          .isInstanceOf(ReferenceFailedException.class);
+    }
+  }
+
+  @Test
+  void aBackingFileThatMayNotBeOpenedIsNoDamage() throws Exception {
+    Path overlay = overlay();
+
+    assertThatThrownBy(() -> Images.open(overlay, OpenOptions.of(References.deny()).rescue()))
+        .isInstanceOf(ReferenceDeniedException.class);
+  }
+
+  @Test
+  void anImageWithoutARefcountTableIsRead() throws Exception {
+    Path image = image();
+    poke(image, 48, 0);
+
+    Salvage salvage = rescue(Images.open(image, lossy()), 1);
+
+    assertThat(salvage.holes()).isEmpty();
+    assertThat(content()).isEqualTo(expected());
+  }
+
+  @Test
+  void aRescueIsForReadingOnly() throws Exception {
+    Path image = image();
+
+    assertThatThrownBy(() -> Images.open(image, lossy().writable(true)))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessage("a rescue is for reading only");
+  }
+
+  private static OpenOptions lossy() {
+    return OpenOptions.of(References.sameFolder()).format("qcow2").rescue();
+  }
+
+  private static void cut(Path image, long size) throws IOException {
+    try (RandomAccessFile file = new RandomAccessFile(image.toFile(), "rw")) {
+      file.setLength(size);
+    }
+  }
+
+  /** An overlay over {@link #image} with half a megabyte of its own at 1M. */
+  private Path overlay() throws IOException, InterruptedException {
+    image();
+    Path overlay = folder.resolve("overlay");
+    Qemu.img("create", "-q", "-f", "qcow2", "-u", "-b", "image", "-F", "qcow2", overlay, SIZE);
+    Qemu.io(overlay, List.of("write -P 9 1M 512k"));
+    return overlay;
+  }
+
   private Salvage rescue(Image image, int threads) throws IOException {
     Salvage salvage = new Salvage();
     try (image) {
@@ -151,9 +285,13 @@ class SalvageTest {
   }
 
   private static long compressedAt(Path image) throws IOException {
+    return word(image, 0x40000 + 16 * 8) & (1L << 54) - 1;
+  }
+
+  private static long word(Path image, long at) throws IOException {
     try (RandomAccessFile file = new RandomAccessFile(image.toFile(), "r")) {
-      file.seek(0x40000 + 16 * 8);
-      return file.readLong() & (1L << 54) - 1;
+      file.seek(at);
+      return file.readLong();
     }
   }
 

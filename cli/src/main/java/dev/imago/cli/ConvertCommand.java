@@ -253,11 +253,13 @@ final class ConvertCommand {
 
   private OpenOptions sourceOptions(Source source) throws Failure {
     CacheMode mode = CacheMode.source(sourceCache);
-    return source
-        .options(terminal.secrets())
-        .direct(mode.direct())
-        .sync(mode.sync())
-        .forceShare(forceShare);
+    OpenOptions options =
+        source
+            .options(terminal.secrets())
+            .direct(mode.direct())
+            .sync(mode.sync())
+            .forceShare(forceShare);
+    return salvage == null ? options : options.rescue();
   }
 
   /** Opens the only source anew, as it was when a snapshot of it was made. */
@@ -279,6 +281,11 @@ final class ConvertCommand {
       terminal.error(
           "warning: error while reading offset %d, %d bytes: %s"
               .formatted(hole.guestOffset(), hole.length(), hole.why()));
+    }
+    if (salvage.more()) {
+      terminal.error(
+          "warning: there may be more such places; %d bytes could not be read, all together"
+              .formatted(salvage.bytes()));
     }
   }
 

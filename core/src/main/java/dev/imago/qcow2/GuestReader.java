@@ -121,7 +121,7 @@ final class GuestReader {
     long at = guestOffset;
     int limit = dst.limit();
     while (dst.position() < limit) {
-      Run run = run(metadata.slice(at), at, limit - dst.position());
+      Run run = there(run(metadata.slice(at), at, limit - dst.position()), at);
       dst.limit(dst.position() + (int) run.length);
       switch (run.kind) {
         case DATA -> readData(dst, run.entry.hostOffset() + geometry.inCluster(at), at);
@@ -133,6 +133,15 @@ final class GuestReader {
       at += run.length;
       dst.limit(limit);
     }
+  }
+
+  /** What of a run can be read: all of it, but in a rescue. */
+  private Run there(Run run, long guestOffset) throws IOException {
+    if (!metadata.rescue || run.kind != Kind.DATA) {
+      return run;
+    }
+    long hostOffset = run.entry.hostOffset() + geometry.inCluster(guestOffset);
+    return new Run(run.kind, run.entry, Rescue.there(data, geometry, hostOffset, run.length));
   }
 
   private void readData(ByteBuffer dst, long hostOffset, long guestOffset) throws IOException {
@@ -166,6 +175,9 @@ final class GuestReader {
 
   /** Fills a buffer if everything is at hand; otherwise leaves its position as it was. */
   boolean readNow(ByteBuffer dst, long guestOffset) throws IOException {
+    if (metadata.rescue) {
+      return false;
+    }
     int start = dst.position();
     int limit = dst.limit();
     long at = guestOffset;
@@ -219,7 +231,8 @@ final class GuestReader {
   Mapping map(long guestOffset, long maxLength) throws IOException {
     Slice slice = metadata.slice(guestOffset);
     Run run = run(slice, guestOffset, maxLength);
-    long length = slice == null ? run.length : lengthInTable(run, guestOffset, maxLength);
+    long all = slice == null ? run.length : lengthInTable(run, guestOffset, maxLength);
+    long length = there(new Run(run.kind, run.entry, all), guestOffset).length;
     long host = run.entry.hostOffset() + geometry.inCluster(guestOffset);
     return switch (run.kind) {
       case DATA -> dataAt(host, guestOffset, length, run.entry.descriptor());

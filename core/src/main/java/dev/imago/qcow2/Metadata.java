@@ -33,6 +33,9 @@ final class Metadata {
   /** Where guest data lies, in the clear: the image file or the data file, perhaps decrypted. */
   final Storage data;
 
+  /** Whether what is lost is told from what never was: see {@link Rescue}. */
+  final boolean rescue;
+
   /** Whether the data file must stay a valid raw image. */
   final boolean rawData;
 
@@ -68,6 +71,7 @@ final class Metadata {
     this.geometry = header.geometry();
     this.storage = parts.storage();
     this.data = parts.encryption().guestData();
+    this.rescue = parts.options().rescue();
     this.rawData = (header.autoclear() & Header.AUTOCLEAR_RAW_DATA_FILE) != 0;
     this.size = parts.size();
     this.snapshots = new SnapshotStore(storage, header);
@@ -208,6 +212,10 @@ final class Metadata {
       return slice;
     }
     requireAligned(table);
+    if (rescue) {
+      Rescue.requireTable(
+          storage, l1.target(table), l1.hostOffset() + table * Geometry.ENTRY_BYTES);
+    }
     return l2.load(table, index, durability);
   }
 

@@ -57,7 +57,11 @@ record OpenParts(
       if (options.writable() && options.snapshot() != null) {
         throw new IllegalArgumentException("a snapshot is opened for reading only");
       }
-      HeaderCluster cluster = readHeader(storage);
+      if (options.writable() && options.rescue()) {
+        throw new IllegalArgumentException("a rescue is for reading only");
+      }
+      HeaderCluster cluster =
+          options.rescue() ? HeaderReader.readForCheck(storage) : readHeader(storage);
       boolean lateCounts =
           LateCounts.allowed(storage.name(), cluster.header(), options.lazyRefcounts());
       if (options.writable()) {
@@ -77,7 +81,10 @@ record OpenParts(
         backing = references.openBacking(backingName, cluster.backingFormat().orElse(null));
         opened.add(backing);
       }
-      Disk disk = disk(storage, header, options.snapshot());
+      Disk disk =
+          options.rescue() && options.snapshot() == null
+              ? lossyDisk(storage, header)
+              : disk(storage, header, options.snapshot());
       PointerTable l1 = new PointerTable("L1 table", disk.l1, disk.l1TableOffset);
       PointerTable reftable = new PointerTable("refcount table", new long[0], 0);
       MetadataMap map = new MetadataMap(header.clusterBits());
@@ -144,6 +151,12 @@ record OpenParts(
           "%s; it must be below 2^63".formatted(Long.toUnsignedString(size)));
     }
     return new Disk(size, entry.l1TableOffset(), store.l1(entry));
+  }
+
+  /** The active disk, whatever can be read of its L1 table. */
+  private static Disk lossyDisk(Storage storage, Header header) throws IOException {
+    long[] l1 = Rescue.l1(storage, header.l1TableOffset(), (int) header.l1Size());
+    return new Disk(header.size(), header.l1TableOffset(), l1);
   }
 
   /**

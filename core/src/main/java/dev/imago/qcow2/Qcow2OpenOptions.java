@@ -21,6 +21,7 @@ public final class Qcow2OpenOptions {
   private boolean locked;
   private boolean backed;
   private @Nullable Boolean lazyRefcounts;
+  private boolean rescue;
 
   private Qcow2OpenOptions() {}
 
@@ -40,6 +41,7 @@ public final class Qcow2OpenOptions {
     copy.locked = locked;
     copy.backed = backed;
     copy.lazyRefcounts = lazyRefcounts;
+    copy.rescue = rescue;
     return copy;
   }
 
@@ -229,6 +231,22 @@ public final class Qcow2OpenOptions {
     Qcow2OpenOptions copy = copy();
     copy.snapshot = idOrName;
     return copy;
+  }
+
+  /**
+   * The same, for reading around damage or not. Then what lay behind the end of a file that was cut
+   * off, and what a part of the L1 table mapped that cannot be read, is an error for whoever reads
+   * it, and an image without a refcount table is opened too.
+   */
+  public Qcow2OpenOptions withRescue(boolean value) {
+    Qcow2OpenOptions copy = copy();
+    copy.rescue = value;
+    return copy;
+  }
+
+  /** Whether damage is read around. */
+  public boolean rescue() {
+    return rescue;
   }
 
   /** The id or name of the snapshot that is read, or null. */
