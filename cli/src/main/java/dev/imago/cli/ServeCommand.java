@@ -31,6 +31,7 @@ final class ServeCommand {
     Option.value("idle-limit"),
     Option.flag("image-opts"),
     Option.value('k', "socket"),
+    Option.value('L', "list"),
     Option.value('l', "load-snapshot"),
     Option.value("max-connections"),
     Option.value("object"),
@@ -80,6 +81,10 @@ final class ServeCommand {
     for (String option = options.next(); option != null; option = options.next()) {
       if (option.equals("help")) {
         return Help.command(terminal, "serve");
+      }
+      if (option.equals("list")) {
+        ExportList.print(terminal, options.value());
+        return 0;
       }
       command.take(option, options.value());
     }

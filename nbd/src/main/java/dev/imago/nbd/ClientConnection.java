@@ -28,6 +28,7 @@ final class ClientConnection {
   private final PlainTransport socket;
   private final Agreed agreed;
   private final Unflushed unflushed;
+  private final int generation;
   private final ReplyReader replies;
 
   /** Guards everything below, and the state of the requests in it. Never held during I/O. */
@@ -58,11 +59,17 @@ final class ClientConnection {
     this.socket = ready.socket();
     this.agreed = ready.agreed();
     this.unflushed = unflushed;
+    this.generation = unflushed.generation();
     this.replies = new ReplyReader(transport, agreed, this::find);
   }
 
   Agreed agreed() {
     return agreed;
+  }
+
+  /** When it was made, as {@link Unflushed} counts. */
+  int generation() {
+    return generation;
   }
 
   /** How many requests wait for an answer. */
@@ -225,7 +232,7 @@ final class ClientConnection {
       request.finish();
       unanswered.remove(request.cookie);
       if (request.refusal() == null) {
-        unflushed.answered(request);
+        unflushed.answered(request, generation);
       }
       LockSupport.unpark(request.waiter);
     } finally {

@@ -3,6 +3,7 @@ package dev.imago.nbd;
 import dev.imago.nbd.wire.CommandType;
 import dev.imago.nbd.wire.NbdProtocolException;
 import java.io.IOException;
+import java.net.SocketTimeoutException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -10,6 +11,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -28,6 +30,7 @@ final class Line {
   private final Dialler dialler;
   private final Unflushed unflushed;
   private final NbdClientOptions options;
+  private final Consumer<IOException> others;
 
   private final ReentrantLock lock = new ReentrantLock();
 
@@ -42,18 +45,32 @@ final class Line {
   /** Nothing helps any more. */
   private volatile @Nullable NbdException dead;
 
-  /** A line over a connection that was made. */
+  /**
+   * A line over a connection that was made.
+   *
+   * @param others has all lines give up connections that are no newer than the one that was lost
+   */
   Line(
       String name,
       Dialler dialler,
       NbdClientOptions options,
       Unflushed unflushed,
-      ClientHandshake.Ready ready) {
+      ClientHandshake.Ready ready,
+      Consumer<IOException> others) {
     this.name = name;
     this.dialler = dialler;
     this.options = options;
     this.unflushed = unflushed;
+    this.others = others;
     this.current = new ClientConnection(ready, unflushed);
+  }
+
+  /** Gives the connection up if it was made before all of them were; the next request redials. */
+  void giveUp(IOException why) {
+    ClientConnection connection = current;
+    if (connection.generation() < unflushed.generation()) {
+      connection.breakOff(new IOException("another connection was lost: " + why.getMessage(), why));
+    }
   }
 
   int inFlight() {
@@ -115,7 +132,9 @@ final class Line {
   }
 
   private void seek(IOException why, List<ClientRequest> left) throws NbdException {
-    unflushed.connectionLost(why);
+    if (unflushed.connectionLost(current.generation(), why)) {
+      others.accept(why);
+    }
     if (why instanceof NbdProtocolException) {
       dead = Dialler.failure(name, why);
       throw dead;
@@ -171,7 +190,8 @@ final class Line {
         return accepted(
             dialler.dial(Duration.ofNanos(Math.min(left, options.timeout().toNanos()))));
       } catch (IOException e) {
-        last = e;
+        // That this attempt had less time than it needed says less than what the one before met.
+        last = last != null && e instanceof SocketTimeoutException ? last : e;
       }
       pause(Math.min(pause, TimeUnit.NANOSECONDS.toMillis(left) + 1));
       pause = Math.min(2 * pause, LONGEST_PAUSE_MILLIS);

@@ -60,7 +60,7 @@ public final class NbdClient implements Closeable {
     ClientHandshake.Ready first = dialler.dial(options.timeout());
     this.agreed = first.agreed();
     this.grown = options.connections() == 1 || !agreed.has(TransmissionFlags.CAN_MULTI_CONN);
-    lines.add(new Line(name, dialler, options, unflushed, first));
+    lines.add(new Line(name, dialler, options, unflushed, first, this::giveUp));
   }
 
   /**
@@ -346,7 +346,7 @@ public final class NbdClient implements Closeable {
         grown = true;
         return best;
       }
-      Line line = new Line(name, dialler, options, unflushed, ready);
+      Line line = new Line(name, dialler, options, unflushed, ready, this::giveUp);
       lines.add(line);
       grown = lines.size() >= options.connections();
       return line;
@@ -354,6 +354,11 @@ public final class NbdClient implements Closeable {
       grown = true; // the ones that we have will do
       return best;
     }
+  }
+
+  /** A connection was lost: those of the same time are not waited for. */
+  private void giveUp(IOException why) {
+    lines.forEach(line -> line.giveUp(why));
   }
 
   /** Ends all connections. Does not flush. A second call does nothing. */

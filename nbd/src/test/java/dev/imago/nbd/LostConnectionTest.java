@@ -185,7 +185,7 @@ class LostConnectionTest {
   @Test
   void aServerThatDoesNotComeBackIsGivenUp() throws Exception {
     Script gone = peer -> {};
-    NbdClientOptions options = OPTIONS.withRetry(Duration.ofMillis(100));
+    NbdClientOptions options = OPTIONS.withRetry(Duration.ofSeconds(2));
     try (ScriptedServer server = new ScriptedServer(hangsUpAfter(0, 1), gone);
         NbdClient client = NbdClient.connect(server.uri(), options)) {
       assertThatThrownBy(() -> read(client))
@@ -223,7 +223,7 @@ class LostConnectionTest {
           peer.open(2 * SIZE, ScriptedServer.ALL);
           peer.serveAll((byte) 9);
         };
-    NbdClientOptions options = OPTIONS.withRetry(Duration.ofMillis(100));
+    NbdClientOptions options = OPTIONS.withRetry(Duration.ofSeconds(2));
     try (ScriptedServer server = new ScriptedServer(hangsUpAfter(0, 1), longer);
         NbdClient client = NbdClient.connect(server.uri(), options)) {
       assertThatThrownBy(() -> read(client))
