@@ -162,17 +162,19 @@ final class Allocator {
 
   /** Null if there would have to be another refcount block first, and that is not wanted. */
   private @Nullable Taken take(long wanted, long from, boolean mayGrow) throws IOException {
-    while (true) {
+    for (long at = from; ; ) {
       Scan scan;
       metadata.lock();
       try {
-        scan = scan(Math.max(from, firstFree), wanted);
+        scan = scan(Math.max(at, firstFree), wanted);
         if (scan.length > 0) {
           return mark(scan.start, scan.length);
         }
       } finally {
         metadata.unlock();
       }
+      // Never back to slices that had to make room for the one that is loaded now.
+      at = scan.start;
       if (scan.blockMissing && !mayGrow) {
         return null;
       }

@@ -5,9 +5,12 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.imago.image.Image;
 import dev.imago.image.Image.Discard;
 import dev.imago.image.Mapping;
+import dev.imago.storage.Storage;
 import dev.imago.testing.Qemu;
 import java.io.IOException;
 import java.nio.file.Path;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -48,6 +51,25 @@ class FreeSearchTest {
       image.flush();
       assertThat(hostOfWritten(image, 8000)).isEqualTo(middle);
       assertThat(hostOfWritten(image, 5000)).isEqualTo(late);
+    }
+    Qemu.check(file).clean();
+  }
+
+  /** It went round for ever between two slices, of which the cache could hold one. */
+  @Test
+  @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+  void aTableIsPlacedBehindMoreUsedClustersThanTheCacheCanTellOf() throws Exception {
+    Path file = folder.resolve("full.qcow2");
+    String options = "cluster_size=%d,preallocation=metadata".formatted(CLUSTER);
+    Qemu.img("create", "-q", "-f", "qcow2", "-o", options, file, (long) CLUSTERS * CLUSTER);
+
+    long longer = 20L << 30; // an L1 table of three clusters
+    try (Image image = TestImages.openWithCaches(file, 4096)) {
+      free(image, 100);
+      free(image, 300); // two places that are too small: the search goes on behind the second
+      image.flush();
+      image.resize(longer, Storage.Preallocation.OFF, false);
+      assertThat(image.size()).isEqualTo(longer);
     }
     Qemu.check(file).clean();
   }

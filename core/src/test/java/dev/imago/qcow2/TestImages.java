@@ -43,6 +43,14 @@ final class TestImages {
         FILES);
   }
 
+  /** With room for that many bytes of L2 tables, and of refcount blocks. */
+  static Image openWithCaches(Path file, long bytes) throws IOException {
+    return Qcow2.open(
+        FileStorage.open(file, FileStorage.Options.readWrite()),
+        Qcow2OpenOptions.defaults().withWritable(true).withCaches(bytes, bytes),
+        FILES);
+  }
+
   static Image openReadOnly(Path file) throws IOException {
     return Qcow2.open(
         FileStorage.open(file, FileStorage.Options.readOnly()), Qcow2OpenOptions.defaults(), FILES);
