@@ -12,7 +12,9 @@ import java.io.EOFException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.HexFormat;
 import java.util.List;
+import java.util.Random;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -249,6 +251,46 @@ class ClientHandshakeTest {
 
     assertThatThrownBy(() -> NbdClient.connect(uri, OPTIONS))
         .hasMessage("%s: Failed to connect to '%s': No such file or directory", uri, uri.address());
+  }
+
+  /** What a good server says, with some bytes changed. */
+  @Test
+  void anythingAtAllEndsInAnErrorOrAnAgreement() throws Exception {
+    byte[] good =
+        HexFormat.of()
+            .parseHex(
+                ("4e42444d41474943 49484156454f5054 0003"
+                        + "0003e889045565a9 00000008 00000001 00000000"
+                        + "0003e889045565a9 0000000a 00000004 00000013 00000007"
+                        + "626173653a616c6c6f636174696f6e"
+                        + "0003e889045565a9 0000000a 00000001 00000000"
+                        + "0003e889045565a9 00000007 00000003 0000000e 0003"
+                        + "00000001 00001000 02000000"
+                        + "0003e889045565a9 00000007 00000003 0000000c 0000 0000000000100000 0ded"
+                        + "0003e889045565a9 00000007 00000001 00000000")
+                    .replace(" ", ""));
+    long seed = Long.getLong("imago.seed", 815);
+    Random random = new Random(seed);
+    int rounds = Boolean.getBoolean("imago.long") ? 20_000 : 300;
+    int agreed = 0;
+    for (int round = 0; round < rounds; round++) {
+      byte[] said = good.clone();
+      for (int i = random.nextInt(4); i > 0; i--) {
+        said[random.nextInt(said.length)] ^= (byte) (1 << random.nextInt(8));
+      }
+      Script script =
+          peer -> {
+            peer.out.write(said);
+            peer.in.skipNBytes(4);
+          };
+      try (ScriptedServer server = new ScriptedServer(script)) {
+        NbdClient.connect(server.uri(), OPTIONS).close();
+        agreed++;
+      } catch (NbdException e) {
+        assertThat(e.reason()).as("seed %d, round %d", seed, round).isNotEmpty();
+      }
+    }
+    assertThat(agreed).isBetween(rounds / 10, rounds - 1);
   }
 
   @Test
