@@ -19,8 +19,8 @@ final class Transmission {
   /** Answers are collected up to this size. */
   static final int BATCH = 256 << 10;
 
-  /** Room for answers: one more fits in when there are nearly {@link #BATCH} bytes. */
-  static final int BATCH_ROOM = 2 * BATCH + 2 * ReplyStyle.ROOM;
+  /** Room for answers; a power of two, so that no memory is taken for nothing. */
+  static final int BATCH_ROOM = 2 * BATCH;
 
   /** Reads and writes up to this size may be done by the connection's own thread. */
   private static final int INLINE = BATCH;
