@@ -31,6 +31,7 @@ public final class Commit {
   private static final long EMPTIED = 16L << 30;
 
   private final Path image;
+  private final ImageOpener opener;
   private OpenOptions options = OpenOptions.of(References.deny());
   private @Nullable String base;
   private boolean keep;
@@ -38,12 +39,13 @@ public final class Commit {
   private int parallelism = Math.clamp(Runtime.getRuntime().availableProcessors(), 1, 4);
   private Progress progress = Progress.NONE;
 
-  private Commit(Path image) {
+  private Commit(Path image, ImageOpener opener) {
     this.image = image;
+    this.opener = opener;
   }
 
   private Commit copy() {
-    Commit copy = new Commit(image);
+    Commit copy = new Commit(image, opener);
     copy.options = options;
     copy.base = base;
     copy.keep = keep;
@@ -55,7 +57,17 @@ public final class Commit {
 
   /** Brings this image into the one that it names as its backing file. */
   public static Commit of(Path image) {
-    return new Commit(image);
+    return new Commit(image, how -> Images.open(image, how));
+  }
+
+  /**
+   * Brings an image that is not simply a file into the one that it names as its backing file.
+   *
+   * @param place where it is, as messages name it
+   * @param opener opens it
+   */
+  public static Commit of(Path place, ImageOpener opener) {
+    return new Commit(place, opener);
   }
 
   /**
@@ -124,7 +136,7 @@ public final class Commit {
   public void run() throws IOException {
     OpenOptions how = options.writable(true);
     int layers = base == null ? 1 : layersAbove(base);
-    try (Image top = Images.open(image, how.writableDepth(layers + 1))) {
+    try (Image top = opener.open(how.writableDepth(layers + 1))) {
       commit(top, layers);
     }
   }
@@ -147,7 +159,7 @@ public final class Commit {
 
   /** How many layers of the chain stand above the image of that name. */
   private int layersAbove(String name) throws IOException {
-    try (Image top = Images.open(image, options)) {
+    try (Image top = opener.open(options)) {
       Image layer = top;
       for (int above = 1; ; above++) {
         Optional<Image> below = layer.backing();

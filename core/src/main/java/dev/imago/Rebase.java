@@ -137,9 +137,20 @@ public final class Rebase {
    * @throws RebaseException if the image could be opened, but not be rebased
    */
   public void run(Path image) throws IOException {
-    Image overlay = open(image);
+    run(image, how -> Images.open(image, how));
+  }
+
+  /**
+   * Does it for an image that is not simply a file.
+   *
+   * @param place where it is: relative names are relative to this path's folder
+   * @param opener opens it
+   * @throws RebaseException if the image could be opened, but not be rebased
+   */
+  public void run(Path place, ImageOpener opener) throws IOException {
+    Image overlay = open(opener);
     try {
-      rebase(image, overlay);
+      rebase(place, overlay);
     } catch (IOException | RuntimeException e) {
       Closing.after(e, overlay);
       throw e;
@@ -152,15 +163,15 @@ public final class Rebase {
   }
 
   /** Opens the image so that zeroes are written as such, even if nothing stands behind it yet. */
-  private Image open(Path image) throws IOException {
+  private Image open(ImageOpener image) throws IOException {
     OpenOptions how = options.writable(true);
-    Image overlay = Images.open(image, unsafe ? how.withoutBacking() : how);
+    Image overlay = image.open(unsafe ? how.withoutBacking() : how);
     if (unsafe || overlay.backing().isPresent() || !overlay.format().equals(Formats.QCOW2)) {
       return overlay;
     }
     overlay.close();
     Image nothing = Raw.open(new NullStorage("nothing", 0), false, SyncMode.NONE);
-    return Images.open(image, how.backingInAnyCase(nothing));
+    return image.open(how.backingInAnyCase(nothing));
   }
 
   private void rebase(Path image, Image overlay) throws IOException {

@@ -80,7 +80,7 @@ final class AmendParameters {
     String dataFile = values.get("data_file");
     if (dataFile != null) {
       if (!dataFile.isEmpty()) {
-        CreateParameters.requireUnambiguous(name.path(), dataFile);
+        CreateParameters.requireUnambiguous(name.place(), dataFile);
       }
       amend = amend.dataFile(dataFile);
     }

@@ -5,11 +5,15 @@ import dev.imago.OpenOptions;
 import dev.imago.filter.CompressingImage;
 import dev.imago.filter.CopyOnReadImage;
 import dev.imago.filter.FaultStorage;
+import dev.imago.filter.ThrottleGroup;
+import dev.imago.filter.ThrottledImage;
+import dev.imago.filter.ThrottledStorage;
 import dev.imago.filter.WindowStorage;
 import dev.imago.image.Image;
 import dev.imago.storage.FileStorage;
 import dev.imago.storage.NullStorage;
 import dev.imago.storage.Storage;
+import java.io.Closeable;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -43,6 +47,11 @@ final class BlockNodes {
     this.how = how;
   }
 
+  /** The file at the bottom, if one was opened. */
+  @Nullable Path file() {
+    return file;
+  }
+
   /** The storages that can hold requests up. */
   List<FaultStorage> faulty() {
     return faulty;
@@ -50,25 +59,37 @@ final class BlockNodes {
 
   /** Opens an image. */
   Image image(BlockOptions options) throws Failure, IOException {
-    String driver = options.take("driver");
-    boolean readOnly = options.takeSwitch("read-only", !how.writable());
-    takeUsual(options);
+    return image(options, how);
+  }
+
+  private Image image(BlockOptions options, OpenOptions above) throws Failure, IOException {
+    String driver = options.copy().take("driver");
+    if (driver == null || !isFilter(driver)) {
+      Place place = place(options, above);
+      return Images.open(place.storage(), file, place.how().format(place.imageFormat()));
+    }
+    options.take("driver");
+    OpenOptions opened = NodeOptions.take(options, above);
+    BlockOptions below = takeFiltered(options);
+    ThrottleGroup group =
+        driver.equals("throttle") ? ThrottleGroups.require(options.take("throttle-group")) : null;
+    options.requireAllTaken("format", driver);
+    Image image = image(below, opened);
+    try {
+      requireFit(driver, image.format(), image.readOnly());
+    } catch (Failure e) {
+      image.close();
+      throw e;
+    }
+    return group != null
+        ? new ThrottledImage(image, group)
+        : driver.equals("compress") ? new CompressingImage(image) : new CopyOnReadImage(image);
+  }
+
+  private static boolean isFilter(String driver) {
     return switch (driver) {
-      case "copy-on-read" -> copyOnRead(options);
-      case "compress" -> {
-        BlockOptions below = options.takeBelow("file.");
-        options.requireAllTaken("format", driver);
-        yield new CompressingImage(image(below));
-      }
-      case "throttle" ->
-          throw new Failure("Please specify a throttle group\nhint: there are no groups here");
-      case null, default -> {
-        OpenOptions opened = how.writable(how.writable() && !readOnly);
-        if (driver != null && isProtocol(driver)) {
-          yield raw(protocol(driver, options), opened);
-        }
-        yield format(driver, options, opened);
-      }
+      case "compress", "copy-on-read", "throttle" -> true;
+      default -> false;
     };
   }
 
@@ -79,51 +100,76 @@ final class BlockNodes {
     };
   }
 
+  /** Takes out what a filter works on: the bytes of a file unless a driver is named. */
+  static BlockOptions takeFiltered(BlockOptions options) throws Failure {
+    BlockOptions below = options.takeBelow("file.");
+    if (below.isEmpty()) {
+      throw new Failure("A block device must be specified for \"file\"");
+    }
+    below.putIfAbsent("driver", "file");
+    return below;
+  }
+
+  /** Refuses a filter over what it cannot work on. */
+  static void requireFit(String driver, String below, boolean readOnly) throws Failure {
+    if (driver.equals("compress") && !below.equals("qcow2")) {
+      throw new Failure("Compression is not supported for underlying format: " + below);
+    }
+    if (driver.equals("copy-on-read") && readOnly) {
+      throw new Failure("Block node is read-only");
+    }
+  }
+
   /**
-   * An export and the format of what is in it.
+   * A storage in which an image is, or is to be looked for.
    *
-   * @param format null to probe
-   * @param alone whether no format was named beside the export, not even to be probed
+   * @param format of the image, or the driver if it is one without formats; null to probe
+   * @param how the image is opened
    */
-  record Export(Storage storage, @Nullable String format, boolean alone) {}
+  record Place(@Nullable String format, Storage storage, OpenOptions how) implements Closeable {
 
-  /**
-   * Opens an NBD export, and not what is in it. Null if the options are about something else;
-   * nothing is opened then.
-   */
-  @Nullable Export export(BlockOptions options) throws Failure, IOException {
-    BlockOptions below = options.takeBelow("file.");
+    /** The format of ours. */
+    @Nullable String imageFormat() {
+      return format != null && isProtocol(format) ? "raw" : format;
+    }
+
+    /** Whether a file is all there is, so that it can be asked for more than its bytes. */
+    boolean isOfFile() {
+      return storage instanceof FileStorage || storage instanceof WindowStorage;
+    }
+
+    @Override
+    public void close() throws IOException {
+      storage.close();
+    }
+  }
+
+  /** Whether the uppermost node is a filter, which is no place. */
+  static boolean isFiltered(BlockOptions options) {
+    String driver = options.copy().take("driver");
+    return driver != null && isFilter(driver);
+  }
+
+  /** What is below all filters. */
+  static BlockOptions unfiltered(BlockOptions options) {
+    BlockOptions below = options;
+    while (isFiltered(below)) {
+      below = below.copy().takeBelow("file.");
+    }
+    return below;
+  }
+
+  /** Opens what is below a format, and does not look at it. */
+  Place place(BlockOptions options) throws Failure, IOException {
+    return place(options, how);
+  }
+
+  private Place place(BlockOptions options, OpenOptions above) throws Failure, IOException {
     String driver = options.take("driver");
-    takeUsual(options);
-    boolean alone = "nbd".equals(driver) && below.isEmpty();
-    if (!alone && !"nbd".equals(below.take("driver"))) {
-      return null;
+    OpenOptions opened = NodeOptions.take(options, above);
+    if (driver != null && isProtocol(driver)) {
+      return new Place(driver, protocol(driver, options, opened), opened);
     }
-    if (alone) {
-      return new Export(exports().open(options, how.writable()), "raw", true);
-    }
-    options.requireAllTaken("format", String.valueOf(driver));
-    if (driver != null && !Images.formats().contains(driver)) {
-      throw new Failure("Unknown driver '" + driver + "'");
-    }
-    takeUsual(below);
-    below.take("read-only");
-    return new Export(exports().open(below, how.writable()), driver, false);
-  }
-
-  private Image raw(Storage storage, OpenOptions opened) throws IOException {
-    return Images.open(storage, file, opened.format("raw"));
-  }
-
-  private Image copyOnRead(BlockOptions options) throws Failure, IOException {
-    BlockOptions below = options.takeBelow("file.");
-    options.requireAllTaken("format", "copy-on-read");
-    Image image = image(below);
-    return image.readOnly() ? image : new CopyOnReadImage(image);
-  }
-
-  private Image format(@Nullable String driver, BlockOptions options, OpenOptions opened)
-      throws Failure, IOException {
     if (driver != null && !Images.formats().contains(driver)) {
       throw new Failure("Unknown driver '" + driver + "'");
     }
@@ -146,15 +192,16 @@ final class BlockNodes {
               + "'");
     }
     options.requireAllTaken("format", String.valueOf(driver));
-    Storage storage = name != null ? file(name) : storage(below);
-    if (start >= 0 || size >= 0) {
-      storage = window(storage, Math.max(start, 0), size);
-    }
-    return Images.open(storage, file, opened.format(driver));
+    Storage storage = name != null ? file(name, opened, true) : storage(below, opened);
+    return new Place(driver, window(storage, start, size), opened);
   }
 
-  private static Storage window(Storage storage, long start, long size)
-      throws Failure, IOException {
+  /** A part of a storage; all of it if neither is said. */
+  private static Storage window(Storage storage, long from, long size) throws Failure, IOException {
+    if (from < 0 && size < 0) {
+      return storage;
+    }
+    long start = Math.max(from, 0);
     String problem = null;
     if (size >= 0 && size % 512 != 0) {
       problem = "Specified size is not multiple of 512";
@@ -182,38 +229,45 @@ final class BlockNodes {
     return new WindowStorage(storage, start, size >= 0 ? size : storage.size() - start);
   }
 
-  /** Options of every node that are ours already, or change nothing here. */
-  private static void takeUsual(BlockOptions options) {
-    for (String name :
-        List.of(
-            "node-name",
-            "discard",
-            "detect-zeroes",
-            "cache.direct",
-            "cache.no-flush",
-            "auto-read-only",
-            "force-share")) {
-      options.take(name);
+  private Storage storage(BlockOptions options, OpenOptions above) throws Failure, IOException {
+    OpenOptions opened = NodeOptions.take(options, above);
+    if (opened.sync() != above.sync()) {
+      throw new Failure("Parameter 'cache.no-flush' is supported for formats only");
     }
-  }
-
-  private Storage storage(BlockOptions options) throws Failure, IOException {
-    takeUsual(options);
-    options.take("read-only");
-    String driver = options.take("driver");
-    if (driver != null && !isProtocol(driver)) {
+    String named = options.take("driver");
+    String driver = named == null ? "file" : named;
+    if (driver.equals("throttle") || driver.equals("raw")) {
+      return between(driver, options, opened);
+    }
+    if (!isProtocol(driver)) {
       throw new Failure(
-          Images.formats().contains(driver)
+          isFilter(driver) || Images.formats().contains(driver)
               ? "driver '" + driver + "' below a format is not supported here"
               : "Unknown driver '" + driver + "'");
     }
-    return protocol(driver == null ? "file" : driver, options);
+    return protocol(driver, options, opened);
   }
 
-  private Storage protocol(String driver, BlockOptions options) throws Failure, IOException {
+  /** What may stand between a format and its file. */
+  private Storage between(String driver, BlockOptions options, OpenOptions opened)
+      throws Failure, IOException {
+    BlockOptions below = takeFiltered(options);
+    if (driver.equals("throttle")) {
+      ThrottleGroup group = ThrottleGroups.require(options.take("throttle-group"));
+      options.requireAllTaken("format", driver);
+      return new ThrottledStorage(storage(below, opened), group);
+    }
+    long start = options.takeSize("offset", -1);
+    long size = options.takeSize("size", -1);
+    options.requireAllTaken("format", driver);
+    return window(storage(below, opened), start, size);
+  }
+
+  private Storage protocol(String driver, BlockOptions options, OpenOptions opened)
+      throws Failure, IOException {
     return switch (driver) {
-      case "blkdebug" -> blkdebug(options);
-      case "nbd" -> exports().open(options, how.writable());
+      case "blkdebug" -> blkdebug(options, opened);
+      case "nbd" -> exports().open(options, opened.writable());
       case "null-co", "null-aio" -> {
         long size = options.takeSize("size", NULL_SIZE);
         options.takeSwitch("read-zeroes", false);
@@ -223,8 +277,8 @@ final class BlockNodes {
       }
       default -> {
         String name = options.take("filename");
-        options.take("aio");
-        options.take("locking");
+        takeAio(options, opened.direct());
+        boolean lock = takeLocking(options);
         options.requireAllTaken("protocol", driver);
         if (name == null || name.isEmpty()) {
           throw new Failure("The '" + driver + "' block driver requires a file name");
@@ -232,7 +286,7 @@ final class BlockNodes {
         if (driver.equals("host_device")) {
           new FileName("", name).requireDevice();
         }
-        yield file(name);
+        yield file(name, opened, lock);
       }
     };
   }
@@ -241,16 +295,46 @@ final class BlockNodes {
     return how.resolver() instanceof Exports known ? known : new Exports(null);
   }
 
-  private Storage file(String name) throws Failure, IOException {
+  /** There is one way only to do I/O here; it does what all of QEMU's do. */
+  private static void takeAio(BlockOptions options, boolean direct) throws Failure {
+    String aio = options.take("aio");
+    switch (aio) {
+      case null -> {}
+      case "threads", "io_uring" -> {}
+      case "native" -> {
+        if (!direct) {
+          throw new Failure(
+              "aio=native was specified, but it requires cache.direct=on, which was not"
+                  + " specified.");
+        }
+      }
+      default -> throw new Failure("invalid parameter value: " + aio);
+    }
+  }
+
+  private static boolean takeLocking(BlockOptions options) throws Failure {
+    String locking = options.take("locking");
+    return switch (locking) {
+      case null -> true;
+      case "on", "auto" -> true;
+      case "off" -> false;
+      default -> throw new Failure("invalid parameter value: " + locking);
+    };
+  }
+
+  private Storage file(String name, OpenOptions opened, boolean lock) throws Failure, IOException {
     Path path = new FileName("", name).path();
     file = path;
     return FileStorage.open(
         path,
         new FileStorage.Options(
-            how.writable(), how.direct(), !how.forceShare(), how.nativeAccess()));
+            opened.writable(),
+            opened.direct(),
+            lock && !opened.forceShare(),
+            opened.nativeAccess()));
   }
 
-  private Storage blkdebug(BlockOptions options) throws Failure, IOException {
+  private Storage blkdebug(BlockOptions options, OpenOptions opened) throws Failure, IOException {
     Blkdebug.Parsed parsed = Blkdebug.parse(options);
     BlockOptions below = options.takeBelow("image.");
     options.requireAllTaken("protocol", "blkdebug");
@@ -258,7 +342,7 @@ final class BlockNodes {
       throw new Failure("A block device must be specified for \"image\"");
     }
     FaultStorage storage =
-        new FaultStorage(storage(below), parsed.rules(), parsed.limits(), listener);
+        new FaultStorage(storage(below, opened), parsed.rules(), parsed.limits(), listener);
     faulty.add(storage);
     return storage;
   }

@@ -1,6 +1,7 @@
 package dev.imago.cli;
 
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
@@ -24,6 +25,11 @@ final class BlockOptions {
   /** Takes one option out; null if it is not there. */
   @Nullable String take(String name) {
     return options.remove(name);
+  }
+
+  /** Adds an option unless it is there. */
+  void putIfAbsent(String name, String value) {
+    options.putIfAbsent(name, value);
   }
 
   /** Takes a switch. */
@@ -61,6 +67,11 @@ final class BlockOptions {
         });
     options.keySet().removeIf(name -> name.startsWith(prefix));
     return new BlockOptions(below);
+  }
+
+  /** The names of what is left. */
+  List<String> names() {
+    return List.copyOf(options.keySet());
   }
 
   boolean isEmpty() {

@@ -72,7 +72,13 @@ final class CheckCommand {
       RepairMode mode = repair;
       RepairResult result;
       try {
-        result = repair(source, terminal, mode, progress);
+        result =
+            Opening.attempt(
+                source,
+                terminal,
+                true,
+                false,
+                (at, known) -> Images.repair(at, known, mode, progress));
       } catch (Failure e) {
         if (asked == null && e.getCause() instanceof CheckUnsupportedException) {
           Opening.warnOfProbing(terminal, name);
@@ -84,13 +90,8 @@ final class CheckCommand {
     }
     boolean shared = forceShare;
     CheckResult result =
-        name.nodes() == null
-            ? Opening.attempt(name, 1, path -> Images.check(path, asked, shared, progress))
-            : Opening.export(
-                name,
-                source.options(terminal.secrets()),
-                1,
-                export -> Images.check(export.storage(), export.format(), progress));
+        Opening.attempt(
+            source, terminal, false, shared, (at, known) -> Images.check(at, known, progress));
     progress.stop();
     for (String finding : result.findings()) {
       terminal.note(finding);
@@ -99,19 +100,6 @@ final class CheckCommand {
       terminal.print(outputFormat == OutputFormat.JSON ? json(name, result) : human(result));
     }
     return exitCode(result);
-  }
-
-  private static RepairResult repair(
-      Source source, Terminal terminal, RepairMode mode, ProgressOutput progress) throws Failure {
-    if (source.name().nodes() == null) {
-      return Opening.attempt(
-          source.name(), 1, path -> Images.repair(path, source.format(), mode, progress));
-    }
-    return Opening.export(
-        source.name(),
-        source.options(terminal.secrets()).writable(true),
-        1,
-        export -> Images.repair(export.storage(), export.format(), mode, progress));
   }
 
   private static int exitCode(CheckResult result) throws Failure {

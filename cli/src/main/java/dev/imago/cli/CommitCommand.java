@@ -66,7 +66,12 @@ final class CommitCommand {
     }
     var progress =
         new ProgressOutput(terminal, "commit", quiet ? ProgressOutput.Style.NONE : style, 1);
-    Commit commit = Commit.of(name.path()).options(how).keep(drop).rate(rate).progress(progress);
+    Commit commit =
+        Commit.of(name.place(), Opening.opener(name))
+            .options(how)
+            .keep(drop)
+            .rate(rate)
+            .progress(progress);
     if (base != null) {
       // qemu-img leaves the image as it is whenever a base is named, even if it is the next one.
       commit = commit.into(base).keep(true);

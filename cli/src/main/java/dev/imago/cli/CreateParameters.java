@@ -159,11 +159,7 @@ final class CreateParameters {
     OpenOptions how =
         Opening.options(null).writable(true).resolver(new Exports(terminal.secrets()));
     try {
-      BlockNodes.Export export = new BlockNodes(how, said -> {}).export(nodes.copy());
-      if (export == null) {
-        throw new Failure("only files and NBD exports can hold a new image");
-      }
-      return export.storage();
+      return new BlockNodes(how, said -> {}).place(nodes.copy()).storage();
     } catch (Failure e) {
       throw new Failure(
           "Protocol driver 'nbd' does not support image creation, and opening the image failed: "

@@ -39,6 +39,11 @@ record FileName(String typed, String literal, @Nullable BlockOptions nodes) {
     return "";
   }
 
+  /** The same without the filters above the format, for what changes a format alone. */
+  FileName withoutFilters() {
+    return nodes == null ? this : new FileName(typed, literal, BlockNodes.unfiltered(nodes));
+  }
+
   /** Refuses names of anything but local files. */
   void requireLocal() throws Failure {
     // What an option list names is a file whatever it looks like.
@@ -64,6 +69,22 @@ record FileName(String typed, String literal, @Nullable BlockOptions nodes) {
       throw new Failure("The 'file' block driver requires a file name");
     }
     return toPath();
+  }
+
+  /**
+   * Where names inside the image are relative to: its path, or that of the file below its drivers.
+   */
+  Path place() throws Failure {
+    if (nodes == null) {
+      return path();
+    }
+    String lowest = "";
+    for (String name : nodes.names()) {
+      boolean file = name.equals("filename") || name.endsWith(".filename");
+      lowest = file && name.length() >= lowest.length() ? name : lowest;
+    }
+    String file = lowest.isEmpty() ? null : nodes.copy().take(lowest);
+    return file == null ? Path.of("") : new FileName("", file).path();
   }
 
   /** Refuses a file where only a device may stand. */

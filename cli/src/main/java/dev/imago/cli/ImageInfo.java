@@ -15,13 +15,34 @@ import org.jspecify.annotations.Nullable;
  * @param format the format's name
  * @param fileLength in bytes
  * @param allocatedBytes host space in use, or -1 if that is not known
+ * @param clusterBytes the unit of what is below a filter, or 0
+ * @param flagged whether it can be told that it is not dirty
  * @param qcow2 what a qcow2 image says of itself, or null for a raw one
  */
 record ImageInfo(
-    String name, String format, long fileLength, long allocatedBytes, @Nullable Qcow2Info qcow2) {
+    String name,
+    String format,
+    long fileLength,
+    long allocatedBytes,
+    long clusterBytes,
+    boolean flagged,
+    @Nullable Qcow2Info qcow2) {
+
+  /** What a file is. */
+  ImageInfo(
+      String name, String format, long fileLength, long allocatedBytes, @Nullable Qcow2Info qcow2) {
+    this(
+        name,
+        format,
+        fileLength,
+        allocatedBytes,
+        qcow2 == null ? 0 : qcow2.clusterSize(),
+        true,
+        qcow2);
+  }
 
   /** Size of the disk: whole sectors. */
-  private long virtualSize() {
+  long virtualSize() {
     return qcow2 != null ? qcow2.size() : (fileLength + 511) & -512;
   }
 
@@ -54,6 +75,9 @@ record ImageInfo(
     text.append('\n');
     Qcow2Info q = qcow2;
     if (q == null) {
+      if (clusterBytes > 0) {
+        text.append("cluster_size: ").append(clusterBytes).append('\n');
+      }
       return;
     }
     if (q.encryption() != null) {
@@ -120,13 +144,15 @@ record ImageInfo(
       dict.put("actual-size", allocatedBytes);
     }
     Qcow2Info q = qcow2;
-    if (q != null || !Exports.isOne(name)) {
+    if (flagged) {
       dict.put("dirty-flag", q != null && q.dirty());
+    }
+    if (clusterBytes > 0) {
+      dict.put("cluster-size", clusterBytes);
     }
     if (q == null) {
       return dict;
     }
-    dict.put("cluster-size", q.clusterSize());
     if (q.encryption() != null) {
       dict.put("encrypted", true);
     }

@@ -6,7 +6,6 @@ import dev.imago.image.References;
 import dev.imago.qcow2.Qcow2;
 import dev.imago.qcow2.Qcow2Info;
 import dev.imago.storage.FileStorage;
-import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
@@ -50,9 +49,10 @@ final class InfoCommand {
     Source source = options.onlySource(imageOpts, format);
     OutputFormat outputFormat = OutputFormat.of(output);
     List<ImageInfo> images = new ArrayList<>();
+    BlockOptions nodes = source.name().nodes();
     images.add(
-        source.name().nodes() != null
-            ? look(source.name(), source.options(terminal.secrets()))
+        nodes != null
+            ? look(source.name(), nodes, source.options(terminal.secrets()).forceShare(forceShare))
             : look(source.name(), source.format(), forceShare));
     if (chain) {
       addChain(images, forceShare);
@@ -91,10 +91,26 @@ final class InfoCommand {
         throw new Failure("The backing chain is longer than " + References.MAX_DEPTH + " images.");
       }
       String format = image.backingFormat();
-      images.add(
+      FileName below =
           Exports.isOne(backing) && !Safety.on()
-              ? look(Source.named(backing, format).name(), Opening.options(null))
-              : look(FileName.of(backing), format, forceShare));
+              ? Source.named(backing, format).name()
+              : FileName.of(backing);
+      BlockOptions nodes = below.nodes();
+      images.add(
+          nodes != null
+              ? look(below, nodes, Opening.options(null))
+              : look(below, format, forceShare));
+    }
+  }
+
+  /** Looks at what block drivers make up. */
+  private static ImageInfo look(FileName name, BlockOptions nodes, OpenOptions how) throws Failure {
+    try {
+      return NodeLook.at(name, nodes, how);
+    } catch (IOException e) {
+      throw Errors.opening(name, e, 1);
+    } catch (Failure e) {
+      throw new Failure("Could not open '" + name.typed() + "': " + e.getMessage(), 1, e);
     }
   }
 
@@ -112,17 +128,5 @@ final class InfoCommand {
     } catch (Failure e) {
       throw new Failure("Could not open '" + name.typed() + "': " + e.getMessage(), 1, e);
     }
-  }
-
-  private static ImageInfo look(FileName name, OpenOptions options) throws Failure {
-    return Opening.export(name, options, 1, InfoCommand::look);
-  }
-
-  private static ImageInfo look(BlockNodes.Export export) throws IOException {
-    Storage storage = export.storage();
-    String known = export.format() != null ? export.format() : Images.probe(storage);
-    Qcow2Info qcow2 = known.equals("qcow2") ? Qcow2.info(storage) : null;
-    String shown = export.alone() ? "nbd" : known;
-    return new ImageInfo(storage.name(), shown, storage.size(), storage.allocatedBytes(), qcow2);
   }
 }

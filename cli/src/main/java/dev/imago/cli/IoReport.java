@@ -36,7 +36,7 @@ final class IoReport {
         + "\n"
         + IoNumber.human(length)
         + ", 1 ops; "
-        + (seconds < 60 ? two(seconds) + " sec" : clock(seconds))
+        + (seconds < 1 ? two(seconds) + " sec" : clock(seconds))
         + " ("
         + IoNumber.human(length / seconds)
         + "/sec and "

@@ -37,6 +37,23 @@ final class Json {
     }
   }
 
+  /** One object in one line, as names of the form {@code json:{…}} have it. */
+  static void appendLine(StringBuilder out, Dict dict) {
+    out.append('{');
+    for (int i = 0; i < dict.size(); i++) {
+      out.append(i > 0 ? ", " : "");
+      quote(out, dict.key(i));
+      out.append(": ");
+      Object value = dict.value(i);
+      if (value instanceof Dict inner) {
+        appendLine(out, inner);
+      } else {
+        append(out, value);
+      }
+    }
+    out.append('}');
+  }
+
   private static void newLine(StringBuilder out, boolean comma, int depth) {
     out.append(comma ? ",\n" : "\n");
     for (int i = 0; i < depth; i++) {

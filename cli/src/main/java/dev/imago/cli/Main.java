@@ -74,6 +74,7 @@ public final class Main {
 
   private static int run(Terminal terminal, String[] args) {
     Safety.begin(terminal.isImago());
+    ThrottleGroups.begin();
     int code;
     try {
       code = dispatch(terminal, args);

@@ -1,12 +1,14 @@
 package dev.imago.cli;
 
+import dev.imago.CheckUnsupportedException;
+import dev.imago.ImageOpener;
 import dev.imago.Images;
 import dev.imago.OpenOptions;
 import dev.imago.image.Image;
+import dev.imago.storage.FileStorage;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.file.Path;
-import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /** Opens what was named on the command line. Failures read {@code Could not open 'F': …}. */
@@ -52,35 +54,6 @@ final class Opening {
     }
   }
 
-  /** Something that is done with an export. */
-  interface Work<T> {
-    T with(BlockNodes.Export export) throws IOException, Failure;
-  }
-
-  /**
-   * Does something with the NBD export that was named, and closes it; or ends the command with
-   * {@code exitCode}.
-   *
-   * @param name one of block drivers, not of a file
-   */
-  static <T> T export(FileName name, OpenOptions options, int exitCode, Work<T> work)
-      throws Failure {
-    BlockOptions nodes = Objects.requireNonNull(name.nodes());
-    try {
-      BlockNodes.Export found = new BlockNodes(options, said -> {}).export(nodes.copy());
-      if (found == null) {
-        throw new Failure("This command opens files and NBD exports, and no other block drivers");
-      }
-      try (Storage _ = found.storage()) {
-        return work.with(found);
-      }
-    } catch (IOException e) {
-      throw Errors.opening(name, e, exitCode);
-    } catch (Failure e) {
-      throw new Failure("Could not open '" + name.typed() + "': " + e.getMessage(), exitCode, e);
-    }
-  }
-
   /**
    * Refuses a format that is not known, and what {@code --safe} refuses, before anything is opened.
    *
@@ -113,6 +86,65 @@ final class Opening {
     } catch (Failure e) {
       throw new Failure("Could not open '" + name.typed() + "': " + e.getMessage(), exitCode, e);
     }
+  }
+
+  /** Something that is done to an image where it is kept. */
+  interface Look<T> {
+    /**
+     * Does it.
+     *
+     * @param format null to probe
+     */
+    T at(Storage storage, @Nullable String format) throws IOException;
+  }
+
+  /** Does something to an image without opening it, whether it is a file or made up by drivers. */
+  static <T> T attempt(
+      Source source, Terminal terminal, boolean writable, boolean forceShare, Look<T> look)
+      throws Failure {
+    FileName name = source.name();
+    BlockOptions nodes = name.nodes();
+    if (nodes == null) {
+      var how = new FileStorage.Options(writable, false, !forceShare, true);
+      return attempt(
+          name,
+          1,
+          path -> {
+            try (Storage storage = FileStorage.open(path, how)) {
+              return look.at(storage, source.format());
+            }
+          });
+    }
+    OpenOptions how = source.options(terminal.secrets()).writable(writable).forceShare(forceShare);
+    try {
+      if (BlockNodes.isFiltered(nodes)) {
+        NodeLook.at(name, nodes, how); // for what it refuses
+        throw new CheckUnsupportedException(name.typed(), "of filters");
+      }
+      try (BlockNodes.Place place = new BlockNodes(how, said -> {}).place(nodes.copy())) {
+        return look.at(place.storage(), place.imageFormat());
+      }
+    } catch (IOException e) {
+      throw Errors.opening(name, e, 1);
+    } catch (Failure e) {
+      throw new Failure("Could not open '" + name.typed() + "': " + e.getMessage(), 1, e);
+    }
+  }
+
+  /** Opens an image as often as is wanted. */
+  static ImageOpener opener(FileName name) throws Failure {
+    BlockOptions nodes = name.nodes();
+    if (nodes == null) {
+      Path path = name.path();
+      return how -> Images.open(path, how);
+    }
+    return how -> {
+      try {
+        return new BlockNodes(how, said -> {}).image(nodes.copy());
+      } catch (Failure e) {
+        throw new IOException(e.getMessage(), e);
+      }
+    };
   }
 
   /** Says that a writable image was taken for a raw one because it looks like nothing else. */

@@ -81,7 +81,7 @@ final class RebaseCommand {
       OpenOptions how = source.options(terminal.secrets()).direct(mode.direct()).sync(mode.sync());
       look(terminal, name, how, unsafe, backingFormat);
       if (backing != null && !backing.isEmpty()) {
-        Safety.vetBacking(name.path(), backing, backingFormat, !unsafe);
+        Safety.vetBacking(name.place(), backing, backingFormat, !unsafe);
       }
       Rebase rebase =
           rebase(backing, backingFormat)
@@ -89,7 +89,7 @@ final class RebaseCommand {
               .unsafe(unsafe)
               .direct(sourceMode.direct())
               .forceShare(share)
-              .compressed(compressed)
+              .compressed(compressed || compresses(name))
               .progress(progress);
       rebase(rebase, name, backing == null ? "" : backing);
       progress.end();
@@ -100,6 +100,12 @@ final class RebaseCommand {
       }
     }
     return 0;
+  }
+
+  /** Whether the image is named with the filter that compresses. */
+  private static boolean compresses(FileName name) {
+    BlockOptions nodes = name.nodes();
+    return nodes != null && "compress".equals(nodes.copy().take("driver"));
   }
 
   private static Rebase rebase(@Nullable String backing, @Nullable String format) {
@@ -129,9 +135,9 @@ final class RebaseCommand {
   }
 
   private static void rebase(Rebase rebase, FileName name, String backing) throws Failure {
-    Path path = name.path();
+    Path path = name.place();
     try {
-      rebase.run(path);
+      rebase.run(path, Opening.opener(name.withoutFilters()));
     } catch (RebaseException e) {
       throw new Failure(describe(e, name, path, backing), 1, e);
     } catch (IOException e) {

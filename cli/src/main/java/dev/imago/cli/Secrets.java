@@ -15,8 +15,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * What {@code --object} brings: passphrases ({@code secret,id=…}) and TLS credentials ({@code
- * tls-creds-x509,id=…,dir=…}) by name. All passphrases are wiped at the command's end. Only here
- * are they ever text, where the command line itself has them.
+ * tls-creds-x509,id=…,dir=…}) by name; throttle groups are handed on. All passphrases are wiped at
+ * the command's end. Only here are they ever text, where the command line itself has them.
  */
 final class Secrets implements AutoCloseable {
   private static final int MAX_FILE = 1 << 20;
@@ -41,6 +41,10 @@ final class Secrets implements AutoCloseable {
     }
     if (type.equals("tls-creds-psk")) {
       throw new Failure("'tls-creds-psk' is not supported: Java's TLS knows no pre-shared keys");
+    }
+    if (type.equals("throttle-group")) {
+      ThrottleGroups.add(pairs.subList(1, pairs.size()));
+      return;
     }
     if (!type.equals("secret")) {
       throw new Failure("Parameter 'qom-type' does not accept value '" + type + "'");
@@ -101,15 +105,8 @@ final class Secrets implements AutoCloseable {
     return credentials == null ? null : credentials.get(id);
   }
 
-  private String requireNew(@Nullable String id) throws Failure {
-    if (id == null) {
-      throw new Failure("Parameter 'id' is missing");
-    }
-    if (!id.matches("[A-Za-z][A-Za-z0-9._-]*")) {
-      throw new Failure(
-          "Parameter 'id' expects an identifier\n"
-              + "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.");
-    }
+  private String requireNew(@Nullable String named) throws Failure {
+    String id = requireIdentifier(named);
     if ((secrets != null && secrets.containsKey(id))
         || (credentials != null && credentials.containsKey(id))) {
       throw new Failure(
@@ -128,6 +125,19 @@ final class Secrets implements AutoCloseable {
     secrets.put(id, new Secret(decoded));
     Arrays.fill(decoded, (byte) 0);
     Arrays.fill(bytes, (byte) 0);
+  }
+
+  /** Refuses a name that no object may have. */
+  static String requireIdentifier(@Nullable String id) throws Failure {
+    if (id == null) {
+      throw new Failure("Parameter 'id' is missing");
+    }
+    if (!id.matches("[A-Za-z][A-Za-z0-9._-]*")) {
+      throw new Failure(
+          "Parameter 'id' expects an identifier\n"
+              + "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.");
+    }
+    return id;
   }
 
   private static byte[] read(

@@ -6,6 +6,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -13,7 +14,7 @@ import org.jspecify.annotations.Nullable;
  * {@code driver=qcow2,file.filename=…,encrypt.key-secret=…,lazy-refcounts=on}.
  *
  * @param name of its file; as typed it is the whole list of options
- * @param format the format's name, or null to probe
+ * @param format the format's name, or null to probe; of block drivers only whether one is named
  * @param keys of the secrets for the image, its backing image and so on; each may be null
  * @param lazyRefcounts whether its reference counts may be written late; null if it says so itself
  */
@@ -23,6 +24,10 @@ record Source(
     List<@Nullable String> keys,
     @Nullable Boolean lazyRefcounts) {
   private static final String BACKING = "backing.";
+
+  /** Options that a path and a format can stand for. */
+  private static final Set<String> PLAIN =
+      Set.of("driver", "filename", "file.driver", "file.filename");
 
   /** A file name. */
   static Source ofName(String operand, @Nullable String format) {
@@ -116,13 +121,13 @@ record Source(
       if (Safety.on()) {
         throw new Failure("refused by --safe: it opens files, and no other block drivers");
       }
-      String driver = options.get("driver");
-      String format = driver != null && Images.formats().contains(driver) ? driver : null;
+      requireLazy(lazyRefcounts, options.get("driver"));
+      String format = options.get("driver");
+      if (format != null && !Images.formats().contains(format)) {
+        format = "raw"; // nothing is probed above a driver that is no format
+      }
       return new Source(
-          new FileName(typed, "", new BlockOptions(options)),
-          "nbd".equals(driver) ? "raw" : format,
-          keys,
-          lazyRefcounts);
+          new FileName(typed, "", new BlockOptions(options)), format, keys, lazyRefcounts);
     }
     String driver = options.remove("driver");
     String fileDriver = options.remove("file.driver");
@@ -133,28 +138,29 @@ record Source(
     String named = options.remove("filename");
     String file = options.getOrDefault("file.filename", named);
     options.remove("file.filename");
-    for (String name : options.keySet()) {
-      throw new Failure("Parameter '" + name + "' is not supported here");
-    }
     if (driver == null && !fileNamed) {
       throw new Failure("Must specify either driver or file");
     }
-    boolean raw = driver != null && (driver.equals("file") || driver.equals("host_device"));
-    if (file == null || (!fileNamed && !raw)) {
+    if (file == null || !fileNamed) {
       throw new Failure(
-          fileNamed || raw
+          fileNamed
               ? "The 'file' block driver requires a file name"
               : "A block device must be specified for \"file\"");
     }
-    if (lazyRefcounts != null && driver != null && (raw || driver.equals("raw"))) {
+    requireLazy(lazyRefcounts, driver);
+    FileName name = new FileName(typed, file);
+    if ("host_device".equals(fileDriver)) {
+      name.requireDevice();
+    }
+    return new Source(name, driver, keys, lazyRefcounts);
+  }
+
+  /** Late counts are an option of one format alone. */
+  private static void requireLazy(@Nullable Boolean lazy, @Nullable String driver) throws Failure {
+    if (lazy != null && driver != null && !driver.equals("qcow2")) {
       throw new Failure(
           "Block format '" + driver + "' does not support the option 'lazy-refcounts'");
     }
-    FileName name = new FileName(typed, file);
-    if ("host_device".equals(driver) || "host_device".equals(fileDriver)) {
-      name.requireDevice();
-    }
-    return new Source(name, raw ? "raw" : driver, keys, lazyRefcounts);
   }
 
   /** Takes the names of secrets out; those of an image's backing image follow its own. */
@@ -188,10 +194,12 @@ record Source(
 
   /** Whether drivers are named that no path can stand for. */
   private static boolean isMoreThanAFile(Map<String, String> options) {
-    return isFilter(options.getOrDefault("driver", ""))
+    String driver = options.getOrDefault("driver", "");
+    return isFilter(driver)
+        || driver.equals("file")
+        || driver.equals("host_device")
         || isFilter(options.getOrDefault("file.driver", ""))
-        || options.containsKey("offset")
-        || options.containsKey("size");
+        || !PLAIN.containsAll(options.keySet());
   }
 
   private static boolean isFilter(String driver) {

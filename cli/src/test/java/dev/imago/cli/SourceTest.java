@@ -18,8 +18,7 @@ class SourceTest {
       value = {
         "driver=qcow2,file.filename=a,,b:c,encrypt.key-secret=s|a,b:c|qcow2|[s]",
         "file.driver=file,file.filename=x,encrypt.format=luks|x|-|[]",
-        "driver=qcow2,file.filename=x,backing.backing.encrypt.key-secret=s|x|qcow2|[null, null, s]",
-        "driver=file,filename=x|x|raw|[]"
+        "driver=qcow2,file.filename=x,backing.backing.encrypt.key-secret=s|x|qcow2|[null, null, s]"
       })
   void listsOfOptionsNameAFileItsFormatAndKeys(String list, String file, String format, String keys)
       throws Exception {
@@ -31,6 +30,14 @@ class SourceTest {
     assertEquals(keys, Arrays.toString(source.keys().toArray()));
   }
 
+  @Test
+  void aDriverThatIsNoFormatIsReadAsItIs() throws Exception {
+    Source source = Source.of("driver=file,filename=x", true, null);
+
+    assertEquals("raw", source.format());
+    assertEquals("x", source.name().place().toString());
+  }
+
   @ParameterizedTest
   @CsvSource(
       delimiter = '|',
@@ -40,7 +47,6 @@ class SourceTest {
         "driver=qcow2|A block device must be specified for \"file\"",
         "driver=qcow2,file.driver=file|The 'file' block driver requires a file name",
         "driver=qcow2,file.driver=bogus,file.filename=x|Unknown driver 'bogus'",
-        "driver=qcow2,file.filename=x,bogus=1|Parameter 'bogus' is not supported here",
         "driver=qcow2,file.filename=x,lazy-refcounts=x|"
             + "Parameter 'lazy-refcounts' expects 'on' or 'off'",
         "driver=raw,file.filename=x,lazy-refcounts=on|"

@@ -279,15 +279,29 @@ public final class FaultStorage extends StorageOver {
         writePieces(src, hostOffset);
         return;
       }
-      event(BlockEvent.PWRITEV_RMW_HEAD);
       ByteBuffer whole = ByteBuffer.allocate(Math.toIntExact(end - from));
-      readPieces(whole, from);
-      event(BlockEvent.PWRITEV_RMW_AFTER_TAIL);
+      readAround(whole, from, from != hostOffset, end != hostOffset + src.remaining());
       whole.position((int) (hostOffset - from)).put(src);
       // The padding behind the end of what is stored is no part of it.
       long stored = Math.max(below.size(), from + whole.position());
       whole.flip().limit((int) Math.min(whole.capacity(), stored - from));
       writePieces(whole, from);
+    }
+  }
+
+  /** Reads what a padded write must not change: in its first block, and in its last one. */
+  private void readAround(ByteBuffer whole, long from, boolean head, boolean tail)
+      throws IOException {
+    if (head) {
+      event(BlockEvent.PWRITEV_RMW_HEAD);
+      readPieces(whole.slice(0, unit), from);
+      event(BlockEvent.PWRITEV_RMW_AFTER_HEAD);
+    }
+    int last = whole.capacity() - unit;
+    if (tail && (!head || last > 0)) {
+      event(BlockEvent.PWRITEV_RMW_TAIL);
+      readPieces(whole.slice(last, unit), from + last);
+      event(BlockEvent.PWRITEV_RMW_AFTER_TAIL);
     }
   }
 

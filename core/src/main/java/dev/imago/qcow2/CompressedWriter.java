@@ -159,6 +159,7 @@ final class CompressedWriter implements AutoCloseable {
     try (Claims.Claim _ = writer.claim(guestOffset, 1)) {
       int index = geometry.entryInSlice(guestOffset);
       writer.requireValid(metadata.writableSlice(guestOffset), guestOffset, index, index);
+      metadata.storage.event(BlockEvent.CLUSTER_ALLOC_BYTES);
       long hostOffset = space.take(length);
       if (hostOffset < 0) {
         return false;
@@ -168,6 +169,7 @@ final class CompressedWriter implements AutoCloseable {
         metadata.storage.event(BlockEvent.WRITE_COMPRESSED);
         metadata.storage.write(bytes, hostOffset);
         metadata.durability.dataWritten();
+        metadata.storage.event(BlockEvent.L2_UPDATE_COMPRESSED);
         link(guestOffset, index, new L2Entry(geometry.compressedEntry(hostOffset, length), 0));
         return true;
       } catch (IOException | RuntimeException e) {

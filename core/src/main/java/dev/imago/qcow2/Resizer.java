@@ -258,7 +258,9 @@ final class Resizer {
     if (oldSize > clusterEnd) {
       fixed.discard(clusterEnd, oldSize - clusterEnd, Discard.TO_BACKING);
     }
+    metadata.storage.event(BlockEvent.L1_SHRINK_WRITE_TABLE);
     for (long table = geometry.l1Entries(newSize); table < metadata.l1.length(); table++) {
+      metadata.storage.event(BlockEvent.L1_SHRINK_FREE_L2_CLUSTERS);
       dropTable((int) table);
     }
     metadata.setSize(newSize);
