@@ -7,7 +7,9 @@ import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 
 /**
@@ -119,6 +121,23 @@ final class Child {
     } catch (Throwable e) {
       throw new AssertionError(e);
     }
+  }
+
+  /**
+   * Runs a program to its end and has GNU time say how much memory it had at most, in KiB. What the
+   * kernel tells by {@code wait4} will not do: a process begins with the peak of who started it,
+   * and that is a JVM.
+   */
+  static long peakKib(List<String> command, Path out, Path err) throws IOException {
+    Path answer = out.resolveSibling("peak");
+    List<String> words = new ArrayList<>(List.of("time", "-f", "%M", "-o", answer.toString()));
+    words.addAll(command);
+    if (run(words, out, err).exitCode() != 0) {
+      throw new IOException(String.join(" ", command) + " failed under time");
+    }
+    long peak = Long.parseLong(Files.readAllLines(answer).getLast());
+    Files.delete(answer);
+    return peak;
   }
 
   private static void redirect(

@@ -262,10 +262,26 @@ final class Compete {
         }
       }
     }
+    qemu.peakKib(once(which.qemu, output, Child::peakKib));
+    imago.peakKib(once(which.imago, output, Child::peakKib));
     rows.add(new Row(which, qemu, imago, empty, note));
   }
 
   private Child.Cost once(List<String> command, Made output) throws IOException {
+    Child.Cost cost = once(command, output, Child::run);
+    if (cost.exitCode() != 0) {
+      throw new IOException(String.join(" ", command) + " ended with " + cost.exitCode());
+    }
+    return cost;
+  }
+
+  /** A way to run a program and learn something of it. */
+  private interface Measurement<T> {
+    T run(List<String> command, Path out, Path err) throws IOException;
+  }
+
+  private <T> T once(List<String> command, Made output, Measurement<T> measurement)
+      throws IOException {
     Path target = options.folder.resolve("target");
     Path out = options.folder.resolve("out");
     Path err = options.folder.resolve("err");
@@ -277,16 +293,13 @@ final class Compete {
         throw new IOException("sync ended with " + rest.exitCode());
       }
     }
-    Child.Cost cost =
-        Child.run(
+    T answer =
+        measurement.run(
             output == Made.NOTHING ? command : joined(command, List.of(target.toString())),
             out,
             err);
     Files.deleteIfExists(target);
-    if (cost.exitCode() != 0) {
-      throw new IOException(String.join(" ", command) + " ended with " + cost.exitCode());
-    }
-    return cost;
+    return answer;
   }
 
   private static List<String> joined(List<String> first, List<String> second) {

@@ -92,7 +92,7 @@ final class FirstWrites {
   }
 
   private static String pair(double median, double least) {
-    return String.format(Locale.ROOT, "%s (%s)", Report.millis(median), Report.millis(least));
+    return String.format(Locale.ROOT, "%s (%s)", Report.digits(median), Report.digits(least));
   }
 
   private Child.Cost run(List<String> command) throws IOException {

@@ -20,8 +20,8 @@ final class Report {
     out.append(
         """
         | | qemu-img, ms | imago, ms | empty JVM, ms | wall ratio | of minima | less empty JVM | \
-        user ratio | user + system ratio |
-        |---|---|---|---|---|---|---|---|---|
+        user ratio | user + system ratio | qemu-img, MiB | imago, MiB |
+        |---|---|---|---|---|---|---|---|---|---|---|
         """);
     for (Line line : lines) {
       out.append("| ").append(line.name);
@@ -30,7 +30,7 @@ final class Report {
       }
       out.append(" | ");
       if (line.note.equals("failed")) {
-        out.append("| | | | | | | |\n");
+        out.append("| | | | | | | | | |\n");
         continue;
       }
       Samples qemu = line.qemu;
@@ -43,17 +43,19 @@ final class Report {
       out.append(line.shortRun ? ratio(imago.medianWall() - started, qemu.medianWall()) : "");
       out.append(" | ");
       out.append(ratio(imago.medianUser(), qemu.medianUser())).append(" | ");
-      out.append(ratio(imago.medianCpu(), qemu.medianCpu())).append(" |\n");
+      out.append(ratio(imago.medianCpu(), qemu.medianCpu())).append(" | ");
+      out.append(digits(qemu.peakMib())).append(" | ");
+      out.append(digits(imago.peakMib())).append(" |\n");
     }
     return out.toString();
   }
 
   private static String pair(Samples samples) {
-    return "%s (%s)".formatted(millis(samples.medianWall()), millis(samples.leastWall()));
+    return "%s (%s)".formatted(digits(samples.medianWall()), digits(samples.leastWall()));
   }
 
   /** Three digits, more if they stand before the point. */
-  static String millis(double value) {
+  static String digits(double value) {
     String form = value >= 100 ? "%.0f" : value >= 10 ? "%.1f" : "%.2f";
     return String.format(Locale.ROOT, form, value);
   }

@@ -9,8 +9,19 @@ import java.util.function.ToLongFunction;
 final class Samples {
   private final List<Child.Cost> runs = new ArrayList<>();
 
+  private long peakKib;
+
   void add(Child.Cost run) {
     runs.add(run);
+  }
+
+  /** The most memory that a run of its own had, in KiB. */
+  void peakKib(long peak) {
+    peakKib = peak;
+  }
+
+  double peakMib() {
+    return peakKib / 1024.0;
   }
 
   double medianWall() {
