@@ -61,11 +61,15 @@ final class Chain implements ReferenceOpener {
   public Image openBacking(String name, @Nullable String format) throws IOException {
     try {
       return openWhole(name, format);
-    } catch (ReferenceFailedException | ImageFormatException e) {
-      boolean lost =
-          !(e.getCause() instanceof IOException why) || why instanceof NoSuchFileException;
-      if (options.isRescue() && lost) {
+    } catch (ImageFormatException e) {
+      if (options.isRescue()) {
         return new LostImage(name, e);
+      }
+      throw e;
+    } catch (ReferenceFailedException e) {
+      if (options.isRescue() && e.getCause() instanceof NoSuchFileException) {
+        String why = "%s: its backing file '%s' is not there".formatted(e.image(), e.reference());
+        return new LostImage(name, new IOException(why, e));
       }
       throw e;
     }

@@ -187,7 +187,7 @@ class SalvageTest {
           .extracting(Salvage.Hole::guestOffset)
           .containsExactly(0L, 3L << 19);
       assertThat(salvage.bytes()).isEqualTo(SIZE - (1 << 19));
-      assertThat(salvage.holes().getFirst().why()).contains(missing ? "image" : "magic");
+      assertThat(salvage.holes().getFirst().why()).contains(missing ? "is not there" : "magic");
       byte[] bytes = new byte[SIZE];
       Arrays.fill(bytes, 1 << 20, 3 << 19, (byte) 9);
       assertThat(content()).isEqualTo(bytes);
