@@ -29,6 +29,7 @@ final class ClientConnection {
   private final Agreed agreed;
   private final Unflushed unflushed;
   private final int generation;
+  private final int number;
   private final ReplyReader replies;
 
   /** Guards everything below, and the state of the requests in it. Never held during I/O. */
@@ -60,6 +61,7 @@ final class ClientConnection {
     this.agreed = ready.agreed();
     this.unflushed = unflushed;
     this.generation = unflushed.generation();
+    this.number = unflushed.number();
     this.replies = new ReplyReader(transport, agreed, this::find);
   }
 
@@ -70,6 +72,17 @@ final class ClientConnection {
   /** When it was made, as {@link Unflushed} counts. */
   int generation() {
     return generation;
+  }
+
+  /**
+   * Whether it was made before another one, as far as a flush goes: what was lost with an older
+   * generation is known already. If the server that this one goes to answers here, then it is the
+   * one that has answered on the other, too.
+   */
+  boolean vouchesFor(ClientConnection other) {
+    return generation != other.generation
+        ? generation > other.generation
+        : number < other.number;
   }
 
   /** How many requests wait for an answer. */

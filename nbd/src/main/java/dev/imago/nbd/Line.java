@@ -73,6 +73,11 @@ final class Line {
     }
   }
 
+  /** What is used now; maybe broken. */
+  ClientConnection connection() {
+    return current;
+  }
+
   int inFlight() {
     return current.inFlight();
   }

@@ -236,15 +236,38 @@ public final class NbdClient implements Closeable {
    * @throws NbdException also if changes may have been lost with a connection; for ever then
    */
   public void flush() throws IOException {
+    requireNothingLost();
+    if (agreed.offers(CommandType.FLUSH)) {
+      ClientRequest request = ClientRequest.of(CommandType.FLUSH, 0, 0, 0);
+      request.covered = unflushed.answered();
+      perform(request, oldest());
+      // It may have been answered by a server that came after the one that had the changes.
+      requireNothingLost();
+    }
+  }
+
+  private void requireNothingLost() throws NbdException {
     NbdException lost = unflushed.failure();
     if (lost != null) {
       throw lost;
     }
-    if (agreed.offers(CommandType.FLUSH)) {
-      ClientRequest request = ClientRequest.of(CommandType.FLUSH, 0, 0, 0);
-      request.covered = unflushed.answered();
-      perform(request);
+  }
+
+  /**
+   * The line that a flush goes over: a newer one may go to a server that knows nothing of what was
+   * answered on an older one, whose end has not been noticed yet.
+   */
+  private Line oldest() {
+    Line oldest = lines.getFirst();
+    ClientConnection connection = oldest.connection();
+    for (Line each : lines) {
+      ClientConnection other = each.connection();
+      if (other.vouchesFor(connection)) {
+        oldest = each;
+        connection = other;
+      }
     }
+    return oldest;
   }
 
   /**
@@ -288,13 +311,17 @@ public final class NbdClient implements Closeable {
   }
 
   private void perform(ClientRequest request) throws IOException {
+    perform(request, line());
+  }
+
+  private void perform(ClientRequest request, Line line) throws IOException {
     if (closed) {
       throw new IllegalStateException(name + " is closed");
     }
     if (!agreed.offers(request.type)) {
       throw new UnsupportedOperationException(name + ": the server offers no " + request.type);
     }
-    line().perform(request);
+    line.perform(request);
     Chunk.Failed refusal = request.refusal();
     if (refusal != null) {
       throw refused(request, refusal);

@@ -16,6 +16,7 @@ import org.jspecify.annotations.Nullable;
 final class Unflushed {
   private final String name;
   private int generation;
+  private int made;
   private long answered;
   private long flushed;
   private @Nullable IOException lost;
@@ -32,6 +33,11 @@ final class Unflushed {
   /** The generation of connections that are made now. */
   synchronized int generation() {
     return generation;
+  }
+
+  /** Numbers connections in the order in which they are made. */
+  synchronized int number() {
+    return made++;
   }
 
   /** How many changes have been answered; a flush that is sent now covers them. */

@@ -145,6 +145,27 @@ class LostConnectionTest {
   }
 
   @Test
+  void aServerThatCameLaterDoesNotVouchForWhatTheOneBeforeHasAnswered() throws Exception {
+    CountDownLatch held = new CountDownLatch(1);
+    Script first =
+        peer -> {
+          peer.open(SIZE, ScriptedServer.ALL);
+          peer.serve(peer.request(), (byte) 7);
+          peer.request();
+          held.countDown();
+          assertThat(peer.request().type()).isEqualTo(CommandType.FLUSH.code());
+        };
+    try (ScriptedServer server = new ScriptedServer(first, GOOD);
+        NbdClient client = NbdClient.connect(server.uri(), OPTIONS.withConnections(2))) {
+      write(client, 1, false);
+      FutureTask<Byte> reading = start(() -> read(client));
+      held.await();
+      assertThatThrownBy(client::flush).hasMessageContaining("they may be lost");
+      assertThat(reading.get()).isEqualTo((byte) 9);
+    }
+  }
+
+  @Test
   void whatWasFlushedOrWrittenThroughIsNotMissed() throws Exception {
     try (ScriptedServer server = new ScriptedServer(hangsUpAfter(3, 1), GOOD);
         NbdClient client = NbdClient.connect(server.uri(), OPTIONS)) {
