@@ -111,7 +111,8 @@ final class ClientConnection {
   }
 
   /**
-   * Sends requests in this order, with nothing in between.
+   * Sends requests in this order, with nothing in between. One that cannot be sent, whatever the
+   * connection, fails, and breaks the connection.
    *
    * @param registered run when they are known here, before the first is sent: from then on their
    *     callers may wait, and read, here
@@ -123,13 +124,44 @@ final class ClientConnection {
       registered.run();
       if (ours) {
         for (ClientRequest each : requests) {
-          write(each);
+          if (!sent(each)) {
+            return;
+          }
         }
       }
-    } catch (IOException e) {
-      breakOff(e);
     } finally {
       sending.unlock();
+    }
+  }
+
+  /**
+   * Whether a request was sent as a whole. If not, the connection is broken off: the server would
+   * take the next header for what is missing.
+   */
+  private boolean sent(ClientRequest request) {
+    try {
+      write(request);
+      return true;
+    } catch (IOException e) {
+      breakOff(e);
+    } catch (RuntimeException | Error e) {
+      // Such as no memory for a copy outside of the heap, or a buffer that is another thread's.
+      NbdException failure = new NbdException("request", "cannot be sent: " + e, e);
+      withdraw(request, failure);
+      breakOff(failure);
+    }
+    return false;
+  }
+
+  /** Of no use on any connection. */
+  private void withdraw(ClientRequest request, NbdException failure) {
+    lock.lock();
+    try {
+      unanswered.remove(request.cookie);
+      request.fail(failure);
+      LockSupport.unpark(request.waiter);
+    } finally {
+      lock.unlock();
     }
   }
 

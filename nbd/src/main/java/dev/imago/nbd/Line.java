@@ -133,6 +133,11 @@ final class Line {
       left.forEach(each -> each.fail(e));
       found(null, e);
       throw e;
+    } catch (RuntimeException | Error e) {
+      NbdException failure = new NbdException(name, "a mistake in the client: " + e, e);
+      left.forEach(each -> each.fail(failure));
+      found(null, failure);
+      throw e;
     }
   }
 

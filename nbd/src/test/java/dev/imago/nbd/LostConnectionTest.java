@@ -8,9 +8,11 @@ import dev.imago.nbd.ScriptedServer.Script;
 import dev.imago.nbd.wire.CommandType;
 import dev.imago.nbd.wire.Request;
 import java.io.IOException;
+import java.lang.foreign.Arena;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import java.util.concurrent.Callable;
@@ -182,6 +184,28 @@ class LostConnectionTest {
     try (ScriptedServer server = new ScriptedServer(hangsUpAfter(0, 1), GOOD);
         NbdClient client = NbdClient.connect(server.uri(), OPTIONS)) {
       client.flush();
+    }
+  }
+
+  @Test
+  void nothingIsSentBehindHalfARequest() throws Exception {
+    Script half =
+        peer -> {
+          peer.open(SIZE, ScriptedServer.ALL);
+          Request request = peer.request();
+          assertThat(peer.payload(request).length).isLessThan((int) request.length());
+        };
+    ByteBuffer[] srcs = new ByteBuffer[3000]; // more than go into one call of the system
+    Arrays.setAll(srcs, _ -> ByteBuffer.allocateDirect(1));
+    Thread.ofPlatform()
+        .start(() -> srcs[srcs.length - 1] = Arena.ofConfined().allocate(1).asByteBuffer())
+        .join();
+    try (ScriptedServer server = new ScriptedServer(half, GOOD);
+        NbdClient client = NbdClient.connect(server.uri(), OPTIONS)) {
+      assertThatThrownBy(() -> client.write(srcs, 0, false))
+          .isInstanceOf(NbdException.class)
+          .hasRootCauseInstanceOf(WrongThreadException.class);
+      assertThat(read(client)).isEqualTo((byte) 9);
     }
   }
 
