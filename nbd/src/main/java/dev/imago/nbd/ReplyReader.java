@@ -73,7 +73,7 @@ final class ReplyReader {
     SimpleReply reply = SimpleReply.parse(in);
     ClientRequest request = request(reply.cookie());
     if (reply.error() != 0) {
-      request.refuse(new Chunk.Failed(reply.error(), "", -1));
+      refuse(request, new Chunk.Failed(reply.error(), "", -1));
     } else if (request.type == CommandType.BLOCK_STATUS
         || request.type == CommandType.READ && agreed.structured()) {
       throw new NbdProtocolException(
@@ -123,8 +123,7 @@ final class ReplyReader {
     return Chunk.parse(header.type(), payload);
   }
 
-  private void take(ClientRequest request, ChunkHeader header, Chunk chunk)
-      throws NbdProtocolException {
+  private void take(ClientRequest request, ChunkHeader header, Chunk chunk) throws IOException {
     switch (chunk) {
       case Chunk.None _ -> {
         if (!header.done()) {
@@ -146,7 +145,7 @@ final class ReplyReader {
           request.take(status.extents());
         }
       }
-      case Chunk.Failed failed -> request.refuse(failed);
+      case Chunk.Failed failed -> refuse(request, failed);
       case Chunk.Other other -> {
         if (!Chunk.isError(other.type())) {
           throw new NbdProtocolException(
@@ -156,6 +155,14 @@ final class ReplyReader {
       }
       case Chunk.Data _ -> throw new AssertionError("read elsewhere");
     }
+  }
+
+  /** A server that ends in good order is as good as one that has ended: it may come back. */
+  private static void refuse(ClientRequest request, Chunk.Failed failed) throws IOException {
+    if (failed.error() == NbdError.ESHUTDOWN.code()) {
+      throw new EOFException("the server is shutting down");
+    }
+    request.refuse(failed);
   }
 
   /** Waits until this many bytes are at hand; at most {@link #BUFFER}. */

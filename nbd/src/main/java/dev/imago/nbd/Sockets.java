@@ -22,8 +22,9 @@ final class Sockets {
   private Sockets() {}
 
   /**
-   * Connects, to the first of a host's addresses that answers. The channel does not block, so that
-   * an interrupt does no harm, and the deadline is set.
+   * Connects, to the first of a host's addresses that answers; one that does not leaves the others
+   * their share of the time. The channel does not block, so that an interrupt does no harm, and the
+   * deadline is set.
    *
    * @param deadline in the terms of {@link System#nanoTime}
    * @throws IOException in QEMU's words, without the export's name
@@ -31,9 +32,12 @@ final class Sockets {
   static PlainTransport connect(NbdAddress address, long deadline) throws IOException {
     IOException first = null;
     try {
-      for (SocketAddress each : sockets(address)) {
+      List<SocketAddress> all = sockets(address);
+      for (int i = 0; i < all.size(); i++) {
         try {
-          PlainTransport transport = new PlainTransport(connect(each, deadline));
+          long now = System.nanoTime();
+          long share = (deadline - now) / (all.size() - i);
+          PlainTransport transport = new PlainTransport(connect(all.get(i), now + share));
           transport.deadline(deadline);
           return transport;
         } catch (IOException e) {

@@ -89,10 +89,11 @@ final class StatusWalk {
       runs = answer;
       next = 0;
       from = start;
-      while (from + runs.get(next).length() <= offset) {
-        from += runs.get(next++).length();
+      Run run = take(offset, maxLength);
+      if (run == null) {
+        // Less than a block was told, which no server should do: data is never wrong.
+        run = new Run(true, Math.min(maxLength, start + block - offset));
       }
-      Run run = tell(offset, maxLength);
       if (before != changes) {
         runs = List.of();
         next = 0;

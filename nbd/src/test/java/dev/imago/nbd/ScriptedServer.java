@@ -157,8 +157,10 @@ final class ScriptedServer implements AutoCloseable {
       open(size, flags, true);
     }
 
-    /** A whole handshake, with or without structured replies. */
-    void open(long size, int flags, boolean structured) throws IOException {
+    /**
+     * A whole handshake, with or without structured replies, and with more to say of the export.
+     */
+    void open(long size, int flags, boolean structured, ExportInfo... more) throws IOException {
       greet(3);
       while (true) {
         Option option = option();
@@ -174,6 +176,9 @@ final class ScriptedServer implements AutoCloseable {
           }
           case GO -> {
             info(option.type(), new ExportInfo.Export(size, flags));
+            for (ExportInfo info : more) {
+              info(option.type(), info);
+            }
             reply(option.type(), OptionReplyType.ACK);
             return;
           }

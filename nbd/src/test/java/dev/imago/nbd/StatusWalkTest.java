@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.imago.nbd.wire.Chunk;
 import dev.imago.nbd.wire.CommandType;
+import dev.imago.nbd.wire.ExportInfo;
 import dev.imago.nbd.wire.MetaContext;
 import dev.imago.nbd.wire.Request;
 import dev.imago.nbd.wire.StatusExtent;
@@ -58,6 +59,25 @@ class StatusWalkTest {
         assertThat(storage.run(HALF + 5, SIZE)).isEqualTo(new Run(true, HALF - 5));
         assertThat(asked).hasValue(walk);
       }
+    }
+  }
+
+  @Test
+  void ofABlockOfWhichTooLittleWasToldAllIsData() throws Exception {
+    try (ScriptedServer server =
+            new ScriptedServer(
+                peer -> {
+                  peer.open(
+                      SIZE, ScriptedServer.ALL, true, new ExportInfo.BlockSize(512, 4096, 1 << 20));
+                  List<StatusExtent> half = List.of(new StatusExtent(256, MetaContext.ZERO));
+                  while (true) {
+                    peer.chunk(peer.request(), true, new Chunk.Status(7, half, false));
+                  }
+                });
+        NbdStorage storage = open(server)) {
+      assertThat(storage.run(0, SIZE)).isEqualTo(new Run(false, 256));
+      assertThat(storage.run(300, SIZE - 300)).isEqualTo(new Run(true, 212));
+      assertThat(storage.run(300, 5)).isEqualTo(new Run(true, 5));
     }
   }
 
