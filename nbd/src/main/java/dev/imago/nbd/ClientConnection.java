@@ -80,9 +80,7 @@ final class ClientConnection {
    * one that has answered on the other, too.
    */
   boolean vouchesFor(ClientConnection other) {
-    return generation != other.generation
-        ? generation > other.generation
-        : number < other.number;
+    return generation != other.generation ? generation > other.generation : number < other.number;
   }
 
   /** How many requests wait for an answer. */

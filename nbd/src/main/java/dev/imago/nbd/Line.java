@@ -118,6 +118,7 @@ final class Line {
         return current;
       }
       if (dead != null) {
+        broken.takeUnanswered(); // nobody fills buffers any more
         throw new NbdException(name, dead.reason(), dead);
       }
       seeking = true;
@@ -167,7 +168,17 @@ final class Line {
       }
     }
     ClientConnection made = redial(why);
-    made.sendAll(again, () -> found(made, null));
+    made.sendAll(again, () -> use(made));
+  }
+
+  /** From now on others see it, unless it came too late. */
+  private void use(ClientConnection made) {
+    found(made, null);
+    NbdException end = dead;
+    if (end != null) {
+      made.breakOff(end);
+    }
+    giveUp(new IOException("while this one was made"));
   }
 
   private void found(@Nullable ClientConnection made, @Nullable NbdException failure) {

@@ -375,6 +375,7 @@ public final class NbdClient implements Closeable {
       }
       Line line = new Line(name, dialler, options, unflushed, ready, this::giveUp);
       lines.add(line);
+      line.giveUp(new IOException("while this one was made"));
       grown = lines.size() >= options.connections();
       return line;
     } catch (IOException e) {

@@ -5,7 +5,9 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.imago.nbd.ScriptedServer.Peer;
 import dev.imago.nbd.ScriptedServer.Script;
+import dev.imago.nbd.wire.Chunk;
 import dev.imago.nbd.wire.CommandType;
+import dev.imago.nbd.wire.NbdError;
 import dev.imago.nbd.wire.Request;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -188,6 +190,26 @@ class LostConnectionTest {
   }
 
   @Test
+  void aServerThatIsShuttingDownIsWaitedFor() throws Exception {
+    Script simply =
+        peer -> {
+          peer.open(SIZE, ScriptedServer.ALL, false);
+          peer.simple(peer.request(), NbdError.ESHUTDOWN.code());
+          peer.request();
+        };
+    Script inChunks =
+        peer -> {
+          peer.open(SIZE, ScriptedServer.ALL);
+          peer.chunk(peer.request(), true, new Chunk.Failed(NbdError.ESHUTDOWN.code(), "bye", -1));
+          peer.request();
+        };
+    try (ScriptedServer server = new ScriptedServer(inChunks, simply, GOOD);
+        NbdClient client = NbdClient.connect(server.uri(), OPTIONS)) {
+      assertThat(read(client)).isEqualTo((byte) 9);
+    }
+  }
+
+  @Test
   void nothingIsSentBehindHalfARequest() throws Exception {
     Script half =
         peer -> {
@@ -341,6 +363,27 @@ class LostConnectionTest {
       assertThat(reading.get()).isEqualTo((byte) 5);
       assertThat(status.get()).isTrue();
       assertThat(read(client)).isEqualTo((byte) 6);
+    }
+  }
+
+  @Test
+  void aConnectionThatIsMadeWhileTheClientIsClosedIsClosed() throws Exception {
+    CountDownLatch dialled = new CountDownLatch(1);
+    CountDownLatch closed = new CountDownLatch(1);
+    Script late =
+        peer -> {
+          dialled.countDown();
+          closed.await();
+          peer.open(SIZE, ScriptedServer.ALL);
+          peer.serveAll((byte) 9);
+        };
+    try (ScriptedServer server = new ScriptedServer(hangsUpAfter(0, 1), late)) {
+      NbdClient client = NbdClient.connect(server.uri(), OPTIONS);
+      FutureTask<Byte> reading = start(() -> read(client));
+      dialled.await();
+      client.close();
+      closed.countDown();
+      assertThatThrownBy(reading::get).hasMessageContaining("closed");
     }
   }
 
