@@ -335,8 +335,8 @@ final class ConvertCommand {
       create(convert, target, parameters, progress);
       progress.made();
     } else {
-      boolean zero = targetIsZero || parameters != null && createIn(target, parameters);
-      copyInto(convert.targetIsZero(zero), known, mode, size);
+      boolean zero = targetIsZero || parameters != null && createIn(target, parameters, sources);
+      copyInto(convert.targetIsZero(zero), known, mode, size, sources);
     }
     if (bitmaps) {
       ConvertBitmaps.warnOfSkipped(terminal, sources.getFirst());
@@ -410,9 +410,17 @@ final class ConvertCommand {
   }
 
   /** Makes the image in an export; whether all of it reads as zero then. */
-  private boolean createIn(FileName target, CreateParameters parameters) throws Failure {
+  private boolean createIn(FileName target, CreateParameters parameters, List<Image> sources)
+      throws Failure {
     try {
-      parameters.create(target);
+      if (bitmaps
+          && (!targetFormat.equals("qcow2") || parameters.toLibrary(Path.of("")).version() < 3)) {
+        throw ConvertBitmaps.notInTarget(targetFormat);
+      }
+      if (backing != null) {
+        CreateCommand.backing(target, backing, parameters, false);
+      }
+      parameters.create(target, sources);
     } catch (Failure e) {
       throw whileConverting(target, e);
     }
@@ -454,7 +462,8 @@ final class ConvertCommand {
     throw new Failure("Could not open '" + name.typed() + "': Could not open backing file: " + why);
   }
 
-  private void copyInto(Convert convert, Source target, CacheMode mode, long size)
+  private void copyInto(
+      Convert convert, Source target, CacheMode mode, long size, List<Image> sources)
       throws Exception {
     if (compressed) {
       requireCompressible();
@@ -469,6 +478,9 @@ final class ConvertCommand {
                 .sync(mode.sync())
                 .compressionLevel(compressionLevel)
                 .compatWindow(compatWindow))) {
+      if (target.name().nodes() != null) {
+        Exports.refuseSource(image.name(), sources);
+      }
       if (image.size() < size) {
         throw new Failure("output file is smaller than input file");
       }

@@ -4,12 +4,14 @@ import dev.imago.CreateOptions;
 import dev.imago.CreateOptions.Preallocation;
 import dev.imago.Images;
 import dev.imago.OpenOptions;
+import dev.imago.image.Image;
 import dev.imago.storage.Storage;
 import dev.imago.storage.StorageLockedException;
 import java.io.IOException;
 import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -121,10 +123,14 @@ final class CreateParameters {
     return text.toString();
   }
 
-  /** Makes the image. */
-  void create(FileName name) throws Failure {
+  /**
+   * Makes the image.
+   *
+   * @param sources what is to be read afterwards, and so must not be in the same export
+   */
+  void create(FileName name, List<Image> sources) throws Failure {
     if (name.nodes() != null) {
-      createIn(name);
+      createIn(name, sources);
       return;
     }
     Path path = name.newPath();
@@ -139,12 +145,18 @@ final class CreateParameters {
   }
 
   /** Makes the image in an export that is there, and as long as it is. */
-  private void createIn(FileName name) throws Failure {
+  private void createIn(FileName name, List<Image> sources) throws Failure {
     BlockOptions nodes = Objects.requireNonNull(name.nodes());
     CreateOptions made = toLibrary(Path.of(""));
     try (Storage storage = forImage(nodes)) {
       if (storage.size() < made.size() && format.equals("raw")) {
         throw new Failure("Cannot grow NBD nodes");
+      }
+      Exports.refuseSource(storage.name(), sources);
+      String backing = get("backing_file");
+      if (backing != null && Exports.means(backing, storage.name())) {
+        throw new Failure(
+            "Error: Trying to create an image with the same filename as the backing file");
       }
       Images.create(storage, made);
       storage.flush();

@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /** {@code dd}: copies a part of a disk into a new image. */
@@ -119,7 +120,7 @@ final class DdCommand {
               .progress(progress);
       if (target.nodes() != null) {
         parameters.set("size", Long.toString(end - start));
-        parameters.create(target);
+        parameters.create(target, List.of(image));
         progress.begin();
         try (Image made = Opening.image(target, Opening.options(null).writable(true))) {
           convert.to(made);

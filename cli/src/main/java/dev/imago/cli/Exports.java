@@ -1,5 +1,6 @@
 package dev.imago.cli;
 
+import dev.imago.image.Image;
 import dev.imago.image.NameResolver;
 import dev.imago.nbd.NbdAddress;
 import dev.imago.nbd.NbdClient;
@@ -8,11 +9,13 @@ import dev.imago.nbd.NbdException;
 import dev.imago.nbd.NbdStorage;
 import dev.imago.nbd.NbdTls;
 import dev.imago.nbd.NbdUri;
+import dev.imago.qcow2.Qcow2;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
@@ -36,6 +39,28 @@ final class Exports implements NameResolver {
       case "nbd", "nbds", "nbd+unix", "nbds+unix", "nbd+tcp", "nbds+tcp" -> true;
       default -> false;
     };
+  }
+
+  /**
+   * Refuses a target that a source is read from: exports have no locks that would. One export that
+   * goes by two names is not noticed.
+   *
+   * @param target as the storage calls itself
+   */
+  static void refuseSource(String target, List<Image> sources) throws Failure {
+    for (Image source : sources) {
+      for (Image layer = source; layer != null; layer = layer.backing().orElse(null)) {
+        if (layer.name().equals(target)
+            || Qcow2.dataFile(layer).filter(target::equals).isPresent()) {
+          throw new Failure(target + " is both source and target");
+        }
+      }
+    }
+  }
+
+  /** Whether a name that was typed or stands in an image is the one of this export. */
+  static boolean means(String typed, String name) {
+    return isOne(typed) && NbdUri.isOne(typed) && NbdUri.parse(typed).toString().equals(name);
   }
 
   /** Writes a name as options of the driver, below a format. */

@@ -138,6 +138,7 @@ final class Qcow2Creator {
     }
     Qcow2Creator creator = new Qcow2Creator(storage, options, sync);
     ByteBuffer cluster0 = creator.cluster0();
+    creator.requireRoom();
     creator.forgetOldHeader();
     creator.writeTables();
     creator.provideData();
@@ -296,6 +297,13 @@ final class Qcow2Creator {
     return new HeaderCluster(d.header(), extensions, rawName).write();
   }
 
+  /** What cannot grow says so while the old bytes are there. */
+  private void requireRoom() throws IOException {
+    if (storage.fixedSize() && fileEnd() > oldSize) {
+      storage.resize(fileEnd(), Storage.Preallocation.OFF);
+    }
+  }
+
   /** What was an image before must not look like one while the new one is only half there. */
   private void forgetOldHeader() throws IOException {
     if (oldSize > 0) {
@@ -384,11 +392,13 @@ final class Qcow2Creator {
 
   /** Makes the file as long as it has to be, with host space as asked for. */
   private void provideData() throws IOException {
-    long fileEnd = g.clusterOffset(end);
-    if (l2Tables == 0) {
-      fileEnd = g.clusterOffset(l1Start) + l1Entries * Geometry.ENTRY_BYTES;
-    }
-    provide(storage, Math.min(g.clusterOffset(dataStart), fileEnd), fileEnd, oldSize);
+    provide(storage, Math.min(g.clusterOffset(dataStart), fileEnd()), fileEnd(), oldSize);
+  }
+
+  private long fileEnd() {
+    return l2Tables == 0
+        ? g.clusterOffset(l1Start) + l1Entries * Geometry.ENTRY_BYTES
+        : g.clusterOffset(end);
   }
 
   private void provideDataFile(Storage dataFile) throws IOException {
