@@ -24,7 +24,12 @@ import org.jspecify.annotations.Nullable;
 final class ClientHandshake {
   private static final ByteBuffer NOTHING = ByteBuffer.allocate(0);
 
+  /** How many characters all texts of a list of exports may have. */
+  private static final int MAX_LISTED = 16 << 20;
+
   private final OptionStream options;
+
+  private long listed;
 
   /** Whether EXPORT_NAME is answered without 124 zeroes. */
   private boolean noZeroes;
@@ -211,21 +216,24 @@ final class ClientHandshake {
   }
 
   private List<NbdExportInfo> list() throws IOException {
-    List<ListedExport> listed = new ArrayList<>();
+    List<ListedExport> all = new ArrayList<>();
     OptionStream.Refusal refusal =
         options.ask(
             OptionType.LIST,
             NOTHING,
             (type, reply) -> {
               requireType(OptionReplyType.SERVER, type, OptionType.LIST);
-              listed.add(ListedExport.parse(reply));
+              ListedExport export = ListedExport.parse(reply);
+              count(export.name());
+              count(export.description());
+              all.add(export);
             });
     if (refusal != null) {
       throw refusal.toException(OptionType.LIST);
     }
     boolean structured = structuredReplies();
     List<NbdExportInfo> exports = new ArrayList<>();
-    for (ListedExport each : listed) {
+    for (ListedExport each : all) {
       exports.add(info(each, structured));
     }
     return exports;
@@ -242,6 +250,7 @@ final class ClientHandshake {
                 List.of(ExportInfo.NAME, ExportInfo.DESCRIPTION, ExportInfo.BLOCK_SIZE)),
             (type, reply) -> take(told, type, reply));
     List<String> contexts = refusal == null && structured ? contexts(export.name()) : List.of();
+    count(told.description);
     ExportInfo.Export found = refusal == null ? told.export : null;
     ExportInfo.BlockSize blocks = refusal == null ? told.blocks : null;
     return new NbdExportInfo(
@@ -265,8 +274,19 @@ final class ClientHandshake {
         data.flip(),
         (type, reply) -> {
           requireType(OptionReplyType.META_CONTEXT, type, OptionType.LIST_META_CONTEXT);
-          names.add(MetaContext.parse(reply).name());
+          String name = MetaContext.parse(reply).name();
+          count(name);
+          names.add(name);
         });
     return names;
+  }
+
+  /** Each text is short; all of them together need not be. */
+  private void count(String text) throws NbdProtocolException {
+    listed += text.length();
+    if (listed > MAX_LISTED) {
+      throw new NbdProtocolException(
+          "list of exports: its texts have more than %d characters".formatted(MAX_LISTED));
+    }
   }
 }

@@ -79,7 +79,7 @@ public final class NbdClient implements Closeable {
 
   /**
    * What a server has; the export that the URI names does not matter. A server tells of at most
-   * 10,000 exports, or this fails.
+   * 10,000 exports, in at most 16 Mi characters, or this fails.
    *
    * @throws NbdException as {@link #connect}; also if the server does not tell
    */

@@ -9,9 +9,11 @@ import dev.imago.nbd.wire.ExportInfo;
 import dev.imago.nbd.wire.OptionReplyType;
 import dev.imago.nbd.wire.OptionType;
 import java.io.EOFException;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Random;
@@ -291,6 +293,24 @@ class ClientHandshakeTest {
       }
     }
     assertThat(agreed).isBetween(rounds / 10, rounds - 1);
+  }
+
+  @Test
+  void aListIsNotKeptWhateverItsLength() throws Exception {
+    ByteBuffer longest = ByteBuffer.allocate(4 + 4096 + 4096).putInt(0, 4096);
+    Arrays.fill(longest.array(), 4, longest.capacity(), (byte) 'x');
+    Script endless =
+        peer -> {
+          peer.greet(3);
+          Peer.Option option = peer.option();
+          while (true) {
+            peer.reply(option.type(), OptionReplyType.SERVER, longest.array());
+          }
+        };
+    try (ScriptedServer server = new ScriptedServer(endless)) {
+      assertThatThrownBy(() -> NbdClient.list(server.uri(), NbdClientOptions.defaults()))
+          .hasMessageEndingWith("list of exports: its texts have more than 16777216 characters");
+    }
   }
 
   @Test
