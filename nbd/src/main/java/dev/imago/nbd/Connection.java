@@ -17,7 +17,8 @@ final class Connection implements Runnable {
   private final SocketChannel channel;
   private final PlainTransport socket;
   private final String peer;
-  private final InFlight inFlight = new InFlight(NbdServerOptions.REQUESTS, NbdServerOptions.BYTES);
+  private final InFlight inFlight;
+  private final Turns.Line line = new Turns.Line();
   private volatile Outbox outbox;
 
   /** Nanoseconds of {@link System#nanoTime} at which it began, or last sent a request. */
@@ -32,6 +33,8 @@ final class Connection implements Runnable {
     this.server = server;
     this.channel = channel;
     this.peer = peer;
+    this.inFlight =
+        new InFlight(NbdServerOptions.REQUESTS, NbdServerOptions.BYTES, server.budget());
     this.socket = new PlainTransport(channel);
     this.outbox = new Outbox(socket);
   }
@@ -60,7 +63,7 @@ final class Connection implements Runnable {
 
   /** Has the pool do something. */
   void execute(SlowRequest request) {
-    server.pool().execute(request);
+    server.turns().add(line, request);
   }
 
   /** The client has sent a request. */
@@ -152,6 +155,12 @@ final class Connection implements Runnable {
       server.statistics().dropped();
     }
     close();
+  }
+
+  /** Ends it because a request cannot be answered at all. */
+  void giveUp(Throwable error) {
+    close();
+    server.log(Level.WARNING, peer + ": internal error: " + error);
   }
 
   /** Reads no more requests; those that were read are answered. */

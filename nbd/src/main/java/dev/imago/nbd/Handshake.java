@@ -100,6 +100,9 @@ final class Handshake {
             "option " + header.option() + " of a client without fixed newstyle");
       }
       if (header.length() > MAX_OPTION) {
+        if (type == OptionType.SET_META_CONTEXT) {
+          forgetContexts(); // also by one that fails
+        }
         in.skip(header.length());
         reply(header, OptionReplyType.ERR_TOO_BIG, "option data longer than 64 KiB");
         continue;
@@ -332,9 +335,13 @@ final class Handshake {
         && (query.indexOf(':') == query.length() - 1 || query.equals(MetaContext.BITMAP));
   }
 
-  private void setContexts(OptionHeader header, ByteBuffer data) throws IOException, Malformed {
+  private void forgetContexts() {
     chosenFor = null;
     chosen = List.of();
+  }
+
+  private void setContexts(OptionHeader header, ByteBuffer data) throws IOException, Malformed {
+    forgetContexts();
     ContextQuery query = contextQuery(data);
     ServedExport export = find(header, query.export());
     if (export == null) {

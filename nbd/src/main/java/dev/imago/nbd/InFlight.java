@@ -10,22 +10,27 @@ import java.util.function.BooleanSupplier;
 final class InFlight {
   private final int maxRequests;
   private final long maxBytes;
+  private final Budget budget;
   private int requests;
   private long bytes;
 
   /**
    * Sets the limits.
    *
-   * @param maxBytes of data; a single request may have more
+   * @param maxBytes of memory; a single request may have more
+   * @param budget what all connections have together; a single request of each may have more
    */
-  InFlight(int maxRequests, long maxBytes) {
+  InFlight(int maxRequests, long maxBytes, Budget budget) {
     this.maxRequests = maxRequests;
     this.maxBytes = maxBytes;
+    this.budget = budget;
   }
 
   /** As {@link #enter}, but only if there is room now. */
   synchronized boolean tryEnter(long length) {
-    if (!hasRoom(length)) {
+    if (requests == 0) {
+      budget.take(length);
+    } else if (requests >= maxRequests || bytes + length > maxBytes || !budget.tryTake(length)) {
       return false;
     }
     requests++;
@@ -33,25 +38,32 @@ final class InFlight {
     return true;
   }
 
-  private boolean hasRoom(long length) {
-    return requests == 0 || (requests < maxRequests && bytes + length <= maxBytes);
-  }
-
   /**
    * Counts a request in, and waits until there is room for it.
    *
-   * @param length bytes of data that it brings or will be answered with
+   * @param length bytes of memory that it brings or will be answered with
    */
-  synchronized void enter(long length) {
-    await(() -> hasRoom(length));
-    requests++;
-    bytes += length;
+  void enter(long length) {
+    budget.waits(this);
+    try {
+      await(() -> tryEnter(length));
+    } finally {
+      budget.waitsNoMore(this);
+    }
   }
 
   /** Its reply is written, or never will be. */
-  synchronized void leave(long length) {
-    requests--;
-    bytes -= length;
+  void leave(long length) {
+    synchronized (this) {
+      requests--;
+      bytes -= length;
+      notifyAll();
+    }
+    budget.giveBack(length);
+  }
+
+  /** Others have given memory back. */
+  synchronized void lookAgain() {
     notifyAll();
   }
 
@@ -61,7 +73,7 @@ final class InFlight {
   }
 
   /** Waits until there is none. */
-  synchronized void awaitNone() {
+  void awaitNone() {
     await(() -> requests == 0);
   }
 

@@ -22,6 +22,7 @@ public final class NbdExport {
   private long length;
   private List<String> bitmaps = List.of();
   private boolean allocationDepth;
+  private boolean writeThrough;
 
   private NbdExport(String name, Image image) {
     this.name = name;
@@ -38,6 +39,7 @@ public final class NbdExport {
     copy.length = length;
     copy.bitmaps = bitmaps;
     copy.allocationDepth = allocationDepth;
+    copy.writeThrough = writeThrough;
     return copy;
   }
 
@@ -147,5 +149,17 @@ public final class NbdExport {
   /** Whether clients may ask which layer has what. */
   public boolean allocationDepth() {
     return allocationDepth;
+  }
+
+  /** Makes every change durable before it is answered, as if the client had asked for FUA. */
+  public NbdExport writeThrough(boolean writeThrough) {
+    NbdExport copy = copy();
+    copy.writeThrough = writeThrough;
+    return copy;
+  }
+
+  /** Whether every change is made durable before it is answered. */
+  public boolean writeThrough() {
+    return writeThrough;
   }
 }

@@ -9,7 +9,6 @@ import java.net.SocketAddress;
 import java.net.StandardProtocolFamily;
 import java.net.StandardSocketOptions;
 import java.net.UnixDomainSocketAddress;
-import java.nio.channels.ClosedChannelException;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
 import java.nio.file.Files;
@@ -44,6 +43,9 @@ public final class NbdServer implements Closeable {
   /** How long a failed accept is not tried again, in milliseconds: there are no descriptors. */
   private static final long PAUSE = 100;
 
+  /** How long closing waits for what is under way in an image, after all were cut off. */
+  private static final Duration STUCK = Duration.ofMinutes(2);
+
   private static final AtomicLong NUMBERS = new AtomicLong();
 
   private final NbdServerOptions options;
@@ -54,7 +56,9 @@ public final class NbdServer implements Closeable {
   private final SocketAddress address;
   private final ServerStatistics statistics = new ServerStatistics(this);
   private final Payloads payloads = new Payloads();
+  private final Budget budget = new Budget(Runtime.getRuntime().maxMemory() / 2);
   private final ThreadPoolExecutor pool;
+  private final Turns turns;
   private final System.Logger log;
   private final List<Thread> threads = new ArrayList<>();
 
@@ -91,6 +95,7 @@ public final class NbdServer implements Closeable {
             new LinkedBlockingQueue<>(),
             work -> thread("imago-nbd-" + NUMBERS.incrementAndGet(), work));
     pool.allowCoreThreadTimeOut(true);
+    this.turns = new Turns(pool, options.threads());
   }
 
   private static Thread thread(String name, Runnable work) {
@@ -170,8 +175,13 @@ public final class NbdServer implements Closeable {
     return payloads;
   }
 
-  ThreadPoolExecutor pool() {
-    return pool;
+  /** Memory for the data of all connections' requests. */
+  Budget budget() {
+    return budget;
+  }
+
+  Turns turns() {
+    return turns;
   }
 
   Iterable<ServedExport> exports() {
@@ -212,9 +222,12 @@ public final class NbdServer implements Closeable {
         SocketChannel client = listening.accept();
         statistics.accepted();
         begin(client);
-      } catch (ClosedChannelException | InterruptedException e) {
+      } catch (InterruptedException e) {
         return;
-      } catch (IOException e) {
+      } catch (Throwable e) { // no memory, say: the next one may fare better
+        if (!listening.isOpen()) {
+          return;
+        }
         log(Level.WARNING, "a client could not be accepted: " + e.getMessage());
         if (!pause(PAUSE)) {
           return;
@@ -239,24 +252,29 @@ public final class NbdServer implements Closeable {
   }
 
   private void begin(SocketChannel client) throws IOException {
-    Connection connection = new Connection(this, client, peer(client));
-    synchronized (this) {
-      if (stopping) {
-        client.close();
-        return;
-      }
-      connections.add(connection);
-      sizePool();
-    }
+    Connection connection = null;
     try {
+      connection = new Connection(this, client, peer(client));
+      synchronized (this) {
+        if (stopping) {
+          client.close();
+          return;
+        }
+        connections.add(connection);
+        sizePool();
+      }
       if (client.supportedOptions().contains(StandardSocketOptions.TCP_NODELAY)) {
         client.setOption(StandardSocketOptions.TCP_NODELAY, true);
+        // A host that lost its power gives up its place some time.
+        client.setOption(StandardSocketOptions.SO_KEEPALIVE, true);
       }
       thread("imago-nbd-client-" + NUMBERS.incrementAndGet(), connection).start();
-    } catch (IOException | OutOfMemoryError e) {
-      connection.close();
-      ended(connection, false);
-      log(Level.WARNING, "a client could not be served: " + e.getMessage());
+    } catch (IOException | RuntimeException | Error e) {
+      client.close();
+      if (connection != null) {
+        ended(connection, false);
+      }
+      throw e;
     }
   }
 
@@ -268,8 +286,8 @@ public final class NbdServer implements Closeable {
   }
 
   /**
-   * A client that does not read its replies holds up one thread of the pool at most, and must not
-   * be felt by the others: there is one more for each client. They are made when needed.
+   * As many as {@link Turns} uses at most: whom others' slow requests must not hold up has one of
+   * its own. They are made when needed.
    */
   private void sizePool() {
     int size = options.threads() + connections.size();
@@ -286,8 +304,8 @@ public final class NbdServer implements Closeable {
   synchronized void ended(Connection connection, boolean negotiated) {
     connections.remove(connection);
     served |= negotiated;
-    sizePool();
     notifyAll();
+    sizePool();
   }
 
   private void watch() {
@@ -338,11 +356,7 @@ public final class NbdServer implements Closeable {
       stopping = true;
     }
     try {
-      listening.close();
-      threads.forEach(Thread::interrupt);
-      if (socketFile != null) {
-        Files.deleteIfExists(socketFile);
-      }
+      stopListening();
       drain();
       pool.shutdown();
       flush();
@@ -358,6 +372,19 @@ public final class NbdServer implements Closeable {
         notifyAll();
       }
     }
+  }
+
+  /** What goes wrong here must keep nobody from draining and flushing. */
+  private void stopListening() {
+    try {
+      listening.close();
+      if (socketFile != null) {
+        Files.deleteIfExists(socketFile);
+      }
+    } catch (IOException | RuntimeException e) {
+      log(Level.WARNING, "the socket could not be taken away: " + e);
+    }
+    threads.forEach(Thread::interrupt);
   }
 
   private void awaitEndOfClose() {
@@ -378,8 +405,11 @@ public final class NbdServer implements Closeable {
     List.copyOf(connections).forEach(Connection::stop);
     awaitNoConnections(options.drainTime());
     List.copyOf(connections).forEach(Connection::close);
-    // What is under way in an image cannot be cut off.
-    awaitNoConnections(Duration.ofDays(1));
+    // What is under way in an image cannot be cut off; but what others wrote must be flushed.
+    awaitNoConnections(STUCK);
+    if (!connections.isEmpty()) {
+      log(Level.WARNING, connections.size() + " connections are stuck and are left behind");
+    }
   }
 
   private synchronized void awaitNoConnections(Duration most) {
@@ -408,8 +438,13 @@ public final class NbdServer implements Closeable {
       if (!export.readOnly() && images.add(export.image())) {
         try {
           export.flush();
-        } catch (IOException e) {
-          failure = e;
+        } catch (IOException | RuntimeException e) {
+          IOException next = e instanceof IOException io ? io : new IOException(e);
+          if (failure == null) {
+            failure = next;
+          } else {
+            failure.addSuppressed(next);
+          }
         }
       }
     }

@@ -4,7 +4,6 @@ import dev.imago.nbd.wire.Limits;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -21,8 +20,10 @@ public final class NbdServerOptions {
   /** Requests of one connection at once: more are not read before some are answered. */
   public static final int REQUESTS = 64;
 
-  /** Bytes of data of one connection's requests at once; a single one may have so many. */
+  /** Bytes of memory for one connection's requests at once; a single one may have more. */
   public static final int BYTES = Limits.PAYLOAD;
+
+  private static final Duration LONGEST = Duration.ofDays(36_500);
 
   private List<NbdExport> exports = List.of();
   private int connections = CONNECTIONS;
@@ -93,8 +94,8 @@ public final class NbdServerOptions {
   }
 
   /**
-   * How many threads do what has to wait for a disk. Besides them each connection has one of its
-   * own, and may keep one more busy while it does not read its replies.
+   * How many threads do what has to wait for a disk. They are shared; besides them each connection
+   * has one of its own that reads its requests, and one that does them.
    */
   public NbdServerOptions threads(int threads) {
     NbdServerOptions copy = copy();
@@ -110,7 +111,7 @@ public final class NbdServerOptions {
   /** How long a client may take until it uses an export; 10 s unless said. */
   public NbdServerOptions handshakeTime(Duration handshake) {
     NbdServerOptions copy = copy();
-    copy.handshake = Objects.requireNonNull(handshake);
+    copy.handshake = bounded(handshake);
     return copy;
   }
 
@@ -122,7 +123,7 @@ public final class NbdServerOptions {
   /** How long a client may send no request while none is under way; zero, the default: for ever. */
   public NbdServerOptions idleTime(Duration idle) {
     NbdServerOptions copy = copy();
-    copy.idle = Objects.requireNonNull(idle);
+    copy.idle = bounded(idle);
     return copy;
   }
 
@@ -137,7 +138,7 @@ public final class NbdServerOptions {
    */
   public NbdServerOptions drainTime(Duration drain) {
     NbdServerOptions copy = copy();
-    copy.drain = Objects.requireNonNull(drain);
+    copy.drain = bounded(drain);
     return copy;
   }
 
@@ -186,6 +187,11 @@ public final class NbdServerOptions {
   /** Where the server tells what happens, or null. */
   public System.@Nullable Logger log() {
     return log;
+  }
+
+  /** A hundred years are for ever, and can be counted in nanoseconds. */
+  private static Duration bounded(Duration time) {
+    return time.compareTo(LONGEST) > 0 ? LONGEST : time;
   }
 
   private static int atLeastOne(int number, String what) {

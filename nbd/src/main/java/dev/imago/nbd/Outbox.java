@@ -107,7 +107,8 @@ final class Outbox {
     while (take(taken)) {
       try {
         transport.write(parts(taken));
-      } catch (IOException | RuntimeException e) {
+      } catch (Throwable e) {
+        // An error, too: nobody else would write what waits here.
         fail(e instanceof IOException io ? io : new IOException(e), taken);
         return;
       }

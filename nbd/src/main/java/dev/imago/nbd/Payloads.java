@@ -36,7 +36,7 @@ final class Payloads {
    * @param size 1 byte to 1 GiB
    */
   Payload take(int size) {
-    int bits = Math.max(SMALLEST_BITS, 32 - Integer.numberOfLeadingZeros(size - 1));
+    int bits = bits(size);
     Shelf shelf = shelves[bits - SMALLEST_BITS];
     Memory memory = shelf.idle.pollFirst();
     if (memory == null) {
@@ -45,6 +45,15 @@ final class Payloads {
       idleBytes.addAndGet(-memory.buffer.capacity());
     }
     return new Payload(this, shelf, memory, size);
+  }
+
+  private static int bits(int size) {
+    return Math.max(SMALLEST_BITS, 32 - Integer.numberOfLeadingZeros(size - 1));
+  }
+
+  /** How much memory a buffer of a size has. */
+  static int capacity(int size) {
+    return 1 << bits(size);
   }
 
   /** Bytes of buffers that nobody uses now. */

@@ -105,6 +105,11 @@ final class ServedExport {
     return export.readOnly();
   }
 
+  /** Whether every change is made durable before it is answered. */
+  boolean writeThrough() {
+    return export.writeThrough();
+  }
+
   Image image() {
     return image;
   }
@@ -161,7 +166,7 @@ final class ServedExport {
 
   /** Whether a write, without FUA, will not wait: it goes to the host's memory, where data is. */
   boolean writesNow(long offset, int length) throws IOException {
-    if (!cached) {
+    if (!cached || writeThrough()) {
       return false;
     }
     return image.format().equals("raw")

@@ -71,12 +71,22 @@ final class SlowRequest implements Runnable {
         answer();
       }
     } catch (IOException | RuntimeException | OutOfMemoryError e) {
-      fail(connection.errorOf(request, e), Refusal.text(e));
+      tellOf(e);
+    } catch (Throwable e) {
+      connection.giveUp(e);
     } finally {
       if (payload != null) {
         payload.close();
       }
       pieceDone();
+    }
+  }
+
+  private void tellOf(Throwable failure) {
+    try {
+      fail(connection.errorOf(request, failure), Refusal.text(failure));
+    } catch (Throwable e) {
+      connection.giveUp(e);
     }
   }
 
@@ -95,7 +105,7 @@ final class SlowRequest implements Runnable {
 
   private void answer() throws IOException {
     CommandType type = CommandType.of(request.type());
-    boolean fua = request.has(CommandType.FUA);
+    boolean fua = request.has(CommandType.FUA) || export.writeThrough();
     long length = request.length();
     switch (type) {
       case READ -> {
@@ -146,18 +156,17 @@ final class SlowRequest implements Runnable {
   }
 
   private void send(Payloads.@Nullable Payload data, ByteBuffer... parts) {
+    Outbox.Parcel parcel =
+        new Outbox.Parcel(
+            List.of(parts),
+            () -> {
+              if (data != null) {
+                data.close();
+              }
+              pieceDone();
+            });
     pieces.incrementAndGet();
-    connection
-        .outbox()
-        .send(
-            new Outbox.Parcel(
-                List.of(parts),
-                () -> {
-                  if (data != null) {
-                    data.close();
-                  }
-                  pieceDone();
-                }));
+    connection.outbox().send(parcel);
   }
 
   private void read() throws IOException {
@@ -206,7 +215,7 @@ final class SlowRequest implements Runnable {
     Payloads.Payload data = connection.server().payloads().take(length);
     try {
       export.read(data.buffer(), offset);
-    } catch (IOException | RuntimeException e) {
+    } catch (IOException | RuntimeException | Error e) {
       data.close();
       throw e;
     }

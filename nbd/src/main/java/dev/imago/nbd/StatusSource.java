@@ -14,7 +14,8 @@ interface StatusSource {
   }
 
   /**
-   * What is at an offset, and how far that goes; the answer may be shorter than the real run.
+   * What is at an offset, and how far that goes; the answer may be shorter than the real run. For
+   * one reply it is asked ascending, first for all that is wanted, then for the rest.
    *
    * @param offset in the export
    * @param maxLength at least 1; within the export

@@ -6,6 +6,7 @@ import dev.imago.nbd.wire.Limits;
 import dev.imago.nbd.wire.NbdError;
 import dev.imago.nbd.wire.NbdProtocolException;
 import dev.imago.nbd.wire.Request;
+import dev.imago.nbd.wire.StatusFilter;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import org.jspecify.annotations.Nullable;
@@ -27,6 +28,9 @@ final class Transmission {
 
   /** From this size on a read is looked at for being all zero. */
   private static final int HOLES = 32 << 10;
+
+  /** Bytes of an extent in a reply to BLOCK_STATUS. */
+  private static final int EXTENT = 16;
 
   /** Data of longer writes are not kept in memory as a whole. */
   private static final int WHOLE = 4 << 20;
@@ -106,7 +110,13 @@ final class Transmission {
     }
     CommandType type = CommandType.of(request.type());
     Refusal refusal = Refusal.of(request, type, agreement, connection.stopping());
+    if (refusal == null && type == CommandType.BLOCK_STATUS && payload > mostOfFilter()) {
+      refusal = new Refusal(NbdError.EINVAL, "the payload names more contexts than were chosen");
+    }
     if (refusal != null) {
+      if (payload > in.buffer().remaining()) {
+        flush(); // the client may wait for answers before it sends more
+      }
       in.skip(payload);
       refuse(request, refusal.error(), refusal.text());
       return;
@@ -117,6 +127,11 @@ final class Transmission {
       case BLOCK_STATUS -> handOver(request, payload > 0 ? take((int) payload) : null);
       case null, default -> handOver(request, null);
     }
+  }
+
+  /** A BLOCK_STATUS can name each chosen context once. */
+  private int mostOfFilter() {
+    return StatusFilter.bytes(agreement.contexts().size());
   }
 
   /** How many bytes follow the request. */
@@ -153,33 +168,38 @@ final class Transmission {
     }
     int start = batch.position();
     int limit = batch.limit();
+    boolean done;
     try {
-      switch (kind(request)) {
-        case ZERO -> {
-          style.chunk(batch, request, true, new Chunk.Hole(request.offset(), length));
-          statistics.read(length);
-          return;
-        }
-        case MIXED -> {
-          handOver(request, null);
-          return;
-        }
-        case DATA -> {}
-      }
-      style.beforeData(batch, request, request.offset(), length, true);
-      batch.limit(batch.position() + length);
-      if (export.readNow(batch, request.offset())) {
-        batch.limit(limit);
-        statistics.read(length);
-        return;
-      }
+      done = readsNow(request, length);
     } catch (IOException | RuntimeException e) {
       batch.limit(limit).position(start);
       refuse(request, connection.errorOf(request, e), Refusal.text(e));
       return;
     }
-    batch.limit(limit).position(start);
-    handOver(request, null);
+    batch.limit(limit);
+    if (done) {
+      statistics.read(length);
+    } else {
+      batch.position(start);
+      handOver(request, null);
+    }
+  }
+
+  /** Answers a READ if that needs no waiting; if not, the batch may be left with half an answer. */
+  private boolean readsNow(Request request, int length) throws IOException {
+    switch (kind(request)) {
+      case ZERO -> {
+        style.chunk(batch, request, true, new Chunk.Hole(request.offset(), length));
+        return true;
+      }
+      case MIXED -> {
+        return false;
+      }
+      case DATA -> {}
+    }
+    style.beforeData(batch, request, request.offset(), length, true);
+    batch.limit(batch.position() + length);
+    return export.readNow(batch, request.offset());
   }
 
   /** What there is to be read; all is data where it does not matter. */
@@ -211,8 +231,9 @@ final class Transmission {
     }
     Payloads.Payload payload = take(length);
     if (now && writesNow(request)) {
-      writeNow(request, payload.buffer());
-      payload.close();
+      try (payload) {
+        writeNow(request, payload.buffer());
+      }
     } else {
       handOver(request, payload);
     }
@@ -228,7 +249,7 @@ final class Transmission {
       in.read(payload.buffer());
       payload.buffer().flip();
       return payload;
-    } catch (IOException | RuntimeException e) {
+    } catch (IOException | RuntimeException | Error e) {
       payload.close();
       throw e;
     }
@@ -267,7 +288,7 @@ final class Transmission {
         }
       }
     }
-    if (failure == null && request.has(CommandType.FUA)) {
+    if (failure == null && (request.has(CommandType.FUA) || export.writeThrough())) {
       failure = flushed();
     }
     if (failure != null) {
@@ -296,16 +317,41 @@ final class Transmission {
     }
   }
 
-  /** Leaves a request to the pool, once there is room for it. */
+  /** Leaves a request and its payload to the pool, once there is room for it. */
   private void handOver(Request request, Payloads.@Nullable Payload payload) throws IOException {
-    long charge =
-        request.type() == CommandType.READ.code()
-            ? request.length()
-            : payload != null ? payload.buffer().capacity() : 0;
-    if (!inFlight.tryEnter(charge)) {
-      flush();
-      inFlight.enter(charge);
+    boolean entered = false;
+    boolean given = false;
+    long charge = charge(request, payload);
+    try {
+      if (!inFlight.tryEnter(charge)) {
+        flush();
+        inFlight.enter(charge);
+      }
+      entered = true;
+      connection.execute(new SlowRequest(connection, agreement, request, payload, charge));
+      given = true;
+    } finally {
+      if (!given) {
+        if (entered) {
+          inFlight.leave(charge);
+        }
+        if (payload != null) {
+          payload.close();
+        }
+      }
     }
-    connection.execute(new SlowRequest(connection, agreement, request, payload, charge));
+  }
+
+  /** Bytes of memory that a request and its reply have at most. */
+  private long charge(Request request, Payloads.@Nullable Payload payload) {
+    if (request.type() == CommandType.READ.code()) {
+      // Whether in one piece or several: a buffer is less than twice as long as what it is for.
+      return 2 * request.length();
+    }
+    if (request.type() == CommandType.BLOCK_STATUS.code()) {
+      boolean one = request.has(CommandType.REQ_ONE);
+      return (long) agreement.contexts().size() * (one ? 1 : SlowRequest.MAX_EXTENTS) * EXTENT;
+    }
+    return payload != null ? Payloads.capacity(payload.buffer().capacity()) : 0;
   }
 }

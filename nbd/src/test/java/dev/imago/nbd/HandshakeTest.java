@@ -251,6 +251,21 @@ class HandshakeTest {
     }
   }
 
+  @Test
+  void choiceOfContextsThatIsTooLongReplacesTheOneBefore() throws Exception {
+    try (Peer peer = peer()) {
+      peer.agreeOn(ReplyStyle.STRUCTURED);
+      int set = OptionType.SET_META_CONTEXT.code();
+      assertThat(names(peer.contexts(OptionType.SET_META_CONTEXT, "disk", MetaContext.ALLOCATION)))
+          .hasSize(1);
+      assertThat(types(peer.option(set, new byte[Handshake.MAX_OPTION + 1])))
+          .containsExactly(ERR_TOO_BIG);
+      peer.go("disk");
+      peer.request(CommandType.BLOCK_STATUS, 0, 1, 0, 512);
+      assertThat(((Chunk.Failed) peer.pieces(1).getFirst()).error()).isEqualTo(22);
+    }
+  }
+
   private static List<String> names(List<Peer.OptionReply> replies) throws IOException {
     List<String> names = new ArrayList<>();
     for (Peer.OptionReply reply : replies) {

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.imago.nbd.wire.Chunk;
 import dev.imago.nbd.wire.CommandType;
+import dev.imago.nbd.wire.MetaContext;
 import dev.imago.nbd.wire.NbdError;
 import dev.imago.nbd.wire.OptionHeader;
 import dev.imago.nbd.wire.OptionType;
@@ -223,6 +224,86 @@ class HostileClientTest {
     try (Served strict = Served.of(Served.raw(), o -> o.idleTime(Duration.ofMillis(300)));
         Peer peer = Peer.using(strict.address(), ReplyStyle.SIMPLE)) {
       peer.awaitHangup();
+    }
+  }
+
+  @Test
+  void answersAreNotHeldBackWhileTheDataOfARefusedWriteComeIn() throws Exception {
+    try (Peer peer = Peer.using(served.address(), ReplyStyle.SIMPLE)) {
+      ByteBuffer both = ByteBuffer.allocate(2 * Request.BYTES);
+      new Request(0, 99, 1, 0, 0).write(both);
+      new Request(0, CommandType.WRITE.code(), 2, Served.SIZE, 1 << 20).write(both);
+      peer.send(both.flip());
+
+      assertThat(peer.simpleReply()).isEqualTo(new SimpleReply(NbdError.EINVAL.code(), 1));
+      peer.send(ByteBuffer.allocate(1 << 20));
+      assertThat(peer.simpleReply()).isEqualTo(new SimpleReply(NbdError.ENOSPC.code(), 2));
+    }
+  }
+
+  @Test
+  void namesOfMoreContextsThanWereChosenAreRefusedUnread() throws Exception {
+    try (Served extended = Served.of(Served.raw(), o -> o.extendedHeaders(true));
+        Peer peer = Peer.greeted(extended.address())) {
+      peer.agreeOn(ReplyStyle.EXTENDED);
+      peer.contexts(OptionType.SET_META_CONTEXT, "", MetaContext.ALLOCATION);
+      peer.go("");
+      peer.extended(CommandType.BLOCK_STATUS, CommandType.PAYLOAD_LEN, 1, 0, 16);
+      peer.send(ByteBuffer.allocate(16));
+      assertThat(peer.extendedPiece().chunk())
+          .isEqualTo(
+              new Chunk.Failed(
+                  NbdError.EINVAL.code(), "the payload names more contexts than were chosen", -1));
+    }
+  }
+
+  @Test
+  void requestThatEndsInAnErrorOfTheMachineEndsItsConnection() throws Exception {
+    MemoryStorage storage = new MemoryStorage("disk");
+    storage.resize(Served.SIZE, Storage.Preallocation.OFF);
+    FaultyStorage broken = new FaultyStorage(storage);
+    try (Served held = Served.of(Served.raw(broken));
+        Peer peer = Peer.using(held.address(), ReplyStyle.SIMPLE)) {
+      broken.failWhen(
+          r -> {
+            throw new StackOverflowError();
+          });
+      peer.request(READ, 0, 1, 0, 512);
+      peer.awaitHangup();
+      broken.heal();
+    }
+  }
+
+  @Test
+  void dataOfAWriteWhoseClientHasGoneIsGivenBack() throws Exception {
+    MemoryStorage storage = new MemoryStorage("disk");
+    storage.resize(Served.SIZE, Storage.Preallocation.OFF);
+    FaultyStorage slow = new FaultyStorage(storage);
+    FaultyStorage.Pause first = slow.pauseBefore(r -> r.call() == StorageCall.READ);
+    FaultyStorage.Pause second = slow.pauseBefore(r -> r.call() == StorageCall.READ);
+    try (Served held = Served.of(Served.raw(slow), o -> o.threads(1))) {
+      try (Peer peer = Peer.using(held.address(), ReplyStyle.SIMPLE)) {
+        int reads = NbdServerOptions.REQUESTS;
+        ByteBuffer burst = ByteBuffer.allocate((reads + 2) * Request.BYTES + 200_000);
+        for (int i = 0; i < reads; i++) {
+          new Request(0, READ.code(), i, 0, 512).write(burst);
+        }
+        new Request(0, 99, 98, 0, 0).write(burst);
+        new Request(CommandType.FUA, CommandType.WRITE.code(), 99, 0, 200_000).write(burst);
+        peer.send(burst.position(burst.capacity()).flip());
+      }
+      first.awaitReached();
+      first.resume();
+      second.resume();
+      while (held.server.counters().getConnections() > 0) {
+        Thread.onSpinWait();
+      }
+      // What the connection had, and the data.
+      assertThat(held.server.payloads().idleBytes())
+          .isGreaterThanOrEqualTo(
+              Payloads.capacity(Incoming.BYTES)
+                  + Payloads.capacity(Transmission.BATCH_ROOM)
+                  + Payloads.capacity(200_000));
     }
   }
 

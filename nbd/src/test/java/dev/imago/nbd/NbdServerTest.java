@@ -200,6 +200,67 @@ class NbdServerTest {
   }
 
   @Test
+  void socketFileThatCannotBeTakenAwayKeepsNothingFromBeingFlushed() throws Exception {
+    FaultyStorage counting = storage();
+    Path file = folder.resolve("s");
+    NbdServer server =
+        NbdServer.listen(
+            UnixDomainSocketAddress.of(file),
+            NbdServerOptions.of(NbdExport.of("", Served.raw(counting))).log(new Served.Quiet()));
+    try (Peer peer = Peer.using(server.address(), ReplyStyle.SIMPLE)) {
+      peer.write(0, 1, 0, new byte[512]);
+      peer.simpleReply();
+      Files.delete(file);
+      Files.createDirectories(file.resolve("in the way"));
+
+      server.close();
+
+      assertThat(counting.calls(StorageCall.FLUSH)).isEqualTo(1);
+      assertThat(server.counters().getConnections()).isZero();
+    }
+  }
+
+  @Test
+  void timesThatCannotBeCountedInNanosecondsAreForEver() throws Exception {
+    Duration ever = Duration.ofSeconds(Long.MAX_VALUE);
+    try (Served served =
+            Served.of(Served.raw(), o -> o.handshakeTime(ever).idleTime(ever).drainTime(ever));
+        Peer peer = Peer.using(served.address(), ReplyStyle.SIMPLE)) {
+      assertThat(served.server.options().idleTime().toNanos()).isPositive();
+      peer.request(READ, 0, 1, 0, 1);
+      assertThat(peer.simpleReply()).isEqualTo(new SimpleReply(0, 1));
+    }
+  }
+
+  @Test
+  void changesOfAWriteThroughExportAreDurableBeforeTheyAreAnswered() throws Exception {
+    FaultyStorage counting = storage();
+    Image image = Served.raw(counting);
+    NbdServerOptions options = NbdServerOptions.of(NbdExport.of("", image).writeThrough(true));
+    try (Served served = Served.of(image, options, o -> o);
+        Peer peer = Peer.using(served.address(), ReplyStyle.SIMPLE)) {
+      // After a read the host's cache is known to be in use.
+      peer.request(READ, 0, 0, 0, 1);
+      peer.simpleReply();
+      peer.receive(1);
+      peer.write(0, 1, 0, new byte[512]);
+      assertThat(peer.simpleReply()).isEqualTo(new SimpleReply(0, 1));
+      assertThat(counting.calls(StorageCall.FLUSH)).isEqualTo(1);
+      peer.write(0, 2, 0, new byte[5 << 20]);
+      assertThat(peer.simpleReply()).isEqualTo(new SimpleReply(0, 2));
+      assertThat(counting.calls(StorageCall.FLUSH)).isEqualTo(2);
+      peer.request(CommandType.WRITE_ZEROES, 0, 3, 0, 4096);
+      assertThat(peer.simpleReply()).isEqualTo(new SimpleReply(0, 3));
+      assertThat(counting.calls(StorageCall.FLUSH)).isEqualTo(3);
+      peer.write(0, 4, 0, new byte[512]);
+      assertThat(peer.simpleReply()).isEqualTo(new SimpleReply(0, 4));
+      peer.request(CommandType.TRIM, 0, 5, 0, 4096);
+      assertThat(peer.simpleReply()).isEqualTo(new SimpleReply(0, 5));
+      assertThat(counting.calls(StorageCall.FLUSH)).isGreaterThanOrEqualTo(4);
+    }
+  }
+
+  @Test
   void imageIsStillOpenAfterwards() throws Exception {
     Image image = Served.raw();
     NbdServer.listen(

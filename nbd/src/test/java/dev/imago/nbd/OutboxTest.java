@@ -10,6 +10,7 @@ import java.nio.ByteBuffer;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
 import java.nio.file.Path;
+import java.util.AbstractList;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
@@ -114,5 +115,28 @@ class OutboxTest {
     assertThatThrownBy(() -> outbox.sendAndWait(bytes(1, 1)))
         .isInstanceOf(IOException.class)
         .hasMessage("the connection is broken");
+  }
+
+  @Test
+  void errorWhileWritingLeavesNobodyWaiting() {
+    AtomicInteger done = new AtomicInteger();
+    List<ByteBuffer> tooMuch =
+        new AbstractList<>() {
+          @Override
+          public ByteBuffer get(int index) {
+            throw new OutOfMemoryError("Cannot reserve direct buffer memory");
+          }
+
+          @Override
+          public int size() {
+            return 1;
+          }
+        };
+
+    outbox.send(new Outbox.Parcel(tooMuch, done::incrementAndGet));
+
+    assertThat(done).hasValue(1);
+    assertThat(near.isOpen()).isFalse();
+    assertThatThrownBy(() -> outbox.sendAndWait(bytes(1, 1))).isInstanceOf(IOException.class);
   }
 }

@@ -79,7 +79,7 @@ final class Served implements Closeable {
   }
 
   /** Says nothing; what goes wrong shows in the tests. */
-  private static final class Quiet implements System.Logger {
+  static final class Quiet implements System.Logger {
     @Override
     public String getName() {
       return "quiet";

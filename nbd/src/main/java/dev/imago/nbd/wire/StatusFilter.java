@@ -33,7 +33,12 @@ public record StatusFilter(long length, List<Integer> contexts) {
 
   /** Length on the wire. */
   public int bytes() {
-    return 8 + 4 * contexts.size();
+    return bytes(contexts.size());
+  }
+
+  /** Length on the wire of one with so many contexts. */
+  public static int bytes(int contexts) {
+    return 8 + 4 * contexts;
   }
 
   /** Writes {@link #bytes()} bytes. */
