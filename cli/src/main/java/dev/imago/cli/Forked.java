@@ -8,7 +8,6 @@ import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 
 /**
@@ -45,7 +44,7 @@ final class Forked {
             System.getProperty("java.class.path")));
     line.add(Main.class.getName());
     line.add(command);
-    Arrays.stream(args).filter(arg -> !isFork(arg)).forEach(line::add);
+    line.addAll(List.of(args));
     Process process =
         new ProcessBuilder(line)
             .redirectInput(ProcessBuilder.Redirect.from(new File("/dev/null")))
@@ -62,8 +61,9 @@ final class Forked {
     return code == 0 ? 1 : code;
   }
 
-  private static boolean isFork(String arg) {
-    return arg.length() > 2 && "--fork".startsWith(arg);
+  /** Whether this is the process in the background: it forks no more. */
+  static boolean waitedFor() {
+    return Boolean.getBoolean(WAITED_FOR);
   }
 
   private static void relay(Terminal terminal, Process process) {
@@ -77,7 +77,7 @@ final class Forked {
 
   /** The command is ready; whoever waits for it need not any more. */
   static void ready(Terminal terminal) {
-    if (Boolean.getBoolean(WAITED_FOR)) {
+    if (waitedFor()) {
       terminal.line(READY);
       terminal.out().flush();
     }

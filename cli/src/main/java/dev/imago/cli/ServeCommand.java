@@ -93,7 +93,8 @@ final class ServeCommand {
       throw new Failure("Expecting at least one image file name");
     }
     command.requireSense(operands.size());
-    if (command.fork) {
+    if (command.fork && !Forked.waitedFor()) {
+      ServiceManager.requireNoSocket();
       return Forked.start(terminal, "serve", args);
     }
     command.serve(operands);
@@ -208,6 +209,7 @@ final class ServeCommand {
 
   private NbdExport export(Image image, String name, int i) throws Failure, IOException {
     NbdExport export = NbdExport.of(name, image).allocationDepth(allocationDepth);
+    export = export.writeThrough(IoTarget.writesThrough(cache));
     if (i < descriptions.size()) {
       export = export.description(descriptions.get(i));
     }
@@ -265,8 +267,13 @@ final class ServeCommand {
     for (Image image : images) {
       try {
         image.close();
-      } catch (IOException e) {
-        failure = e;
+      } catch (IOException | RuntimeException e) {
+        IOException next = e instanceof IOException io ? io : new IOException(e);
+        if (failure == null) {
+          failure = next;
+        } else {
+          failure.addSuppressed(next);
+        }
       }
     }
     if (failure != null) {

@@ -16,6 +16,13 @@ final class ServiceManager {
     tell("STOPPING=1");
   }
 
+  /** Refuses to go on in another process, which a service manager's socket does not reach. */
+  static void requireNoSocket() throws Failure {
+    if (String.valueOf(ProcessHandle.current().pid()).equals(System.getenv("LISTEN_PID"))) {
+      throw new Failure("The socket comes from the service manager: --fork is not allowed");
+    }
+  }
+
   /** Nobody is there to hear of it if this fails. */
   private static void tell(String state) {
     String socket = System.getenv("NOTIFY_SOCKET");

@@ -130,6 +130,24 @@ class ServeCommandTest {
   }
 
   @Test
+  void forkIsRefusedWhereTheSocketIsAServiceManagersInsteadOfListeningEverywhere()
+      throws Exception {
+    List<String> line = new ArrayList<>(List.of("/bin/sh", "-c"));
+    line.add("export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"");
+    line.add("sh");
+    line.addAll(OurServer.commandLine("--fork", image));
+    line.remove("-Dimago.waited-for=true");
+    Process server = new ProcessBuilder(line).start();
+    try (var err = server.errorReader()) {
+      assertThat(err.readLine())
+          .contains("The socket comes from the service manager: --fork is not allowed");
+      assertThat(server.waitFor()).isEqualTo(1);
+    } finally {
+      server.destroyForcibly();
+    }
+  }
+
+  @Test
   void partitionIsServedAlone() throws Exception {
     Path disk = folder.resolve("disk.raw");
     byte[] bytes = new byte[1 << 20];
