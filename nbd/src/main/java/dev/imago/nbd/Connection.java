@@ -146,6 +146,8 @@ final class Connection implements Runnable {
         && idle > server.options().idleTime().toNanos()
         && inFlight.requests() == 0) {
       cutOff("was idle for too long");
+    } else if (server.watchesIdle() && outbox.stuck(now, server.options().idleTime().toNanos())) {
+      cutOff("took none of its replies for too long");
     }
   }
 

@@ -120,7 +120,10 @@ public final class NbdServerOptions {
     return handshake;
   }
 
-  /** How long a client may send no request while none is under way; zero, the default: for ever. */
+  /**
+   * How long a client may send no request while none is under way, and how long it may take nothing
+   * of what it is sent; zero, the default: for ever.
+   */
   public NbdServerOptions idleTime(Duration idle) {
     NbdServerOptions copy = copy();
     copy.idle = bounded(idle);

@@ -18,9 +18,16 @@ final class Outbox {
   /** So many replies are written by one system call at most. */
   private static final int TOGETHER = 64;
 
+  /** So many bytes are written at once at most, so that a slow reader is told from a deaf one. */
+  private static final int PIECE = 1 << 20;
+
   private final Transport transport;
   private final ArrayDeque<Parcel> waiting = new ArrayDeque<>();
   private boolean sending;
+
+  /** When the write that is under way began, in odd nanoseconds, or 0. */
+  private volatile long begun;
+
   private @Nullable IOException broken;
 
   Outbox(Transport transport) {
@@ -106,7 +113,7 @@ final class Outbox {
     List<Parcel> taken = new ArrayList<>();
     while (take(taken)) {
       try {
-        transport.write(parts(taken));
+        write(taken);
       } catch (Throwable e) {
         // An error, too: nobody else would write what waits here.
         fail(e instanceof IOException io ? io : new IOException(e), taken);
@@ -117,20 +124,50 @@ final class Outbox {
     }
   }
 
+  private void write(List<Parcel> parcels) throws IOException {
+    List<ByteBuffer> piece = new ArrayList<>();
+    int bytes = 0;
+    for (Parcel parcel : parcels) {
+      for (ByteBuffer part : parcel.parts) {
+        while (part.hasRemaining()) {
+          int here = Math.min(part.remaining(), PIECE - bytes);
+          piece.add(part.slice(part.position(), here));
+          part.position(part.position() + here);
+          bytes += here;
+          if (bytes == PIECE) {
+            writePiece(piece);
+            bytes = 0;
+          }
+        }
+      }
+    }
+    writePiece(piece);
+  }
+
+  private void writePiece(List<ByteBuffer> piece) throws IOException {
+    begun = System.nanoTime() | 1;
+    transport.write(piece.toArray(new ByteBuffer[0]));
+    begun = 0;
+    piece.clear();
+  }
+
+  /**
+   * Whether the client has taken nothing for longer than so many nanoseconds, though there is
+   * something to take.
+   *
+   * @param now in the terms of {@link System#nanoTime}
+   */
+  boolean stuck(long now, long nanos) {
+    long since = begun;
+    return since != 0 && now - since > nanos;
+  }
+
   private synchronized boolean take(List<Parcel> taken) {
     while (!waiting.isEmpty() && taken.size() < TOGETHER) {
       taken.add(waiting.remove());
     }
     sending = !taken.isEmpty();
     return sending;
-  }
-
-  private static ByteBuffer[] parts(List<Parcel> parcels) {
-    List<ByteBuffer> parts = new ArrayList<>();
-    for (Parcel parcel : parcels) {
-      parts.addAll(parcel.parts);
-    }
-    return parts.toArray(new ByteBuffer[0]);
   }
 
   private void fail(IOException e, List<Parcel> taken) {

@@ -308,6 +308,20 @@ class HostileClientTest {
   }
 
   @Test
+  void clientThatTakesNoneOfItsRepliesIsCutOffWhereIdleOnesAre() throws Exception {
+    try (Served strict = Served.of(Served.raw(), o -> o.idleTime(Duration.ofMillis(300)));
+        Peer peer = Peer.using(strict.address(), ReplyStyle.SIMPLE)) {
+      for (int i = 0; i < 4; i++) {
+        peer.request(READ, 0, i, 0, 4 << 20);
+      }
+      while (strict.server.counters().getConnections() > 0) {
+        Thread.onSpinWait();
+      }
+      assertThat(strict.server.counters().getConnectionsDropped()).isEqualTo(1);
+    }
+  }
+
+  @Test
   void randomBytesAreNeverMoreThanALostConnection() throws Exception {
     Random random = new Random(20261127);
     for (int i = 0; i < (LONG ? 2000 : 100); i++) {
