@@ -147,6 +147,42 @@ class SalvageTest {
   }
 
   @Test
+  void aTableInWhichTheFileEndsDoesNotLetTheBackingImageShowThrough() throws Exception {
+    Path overlay = overlay();
+    cut(overlay, 0x40000 + 2048);
+
+    Salvage salvage = rescue(Images.open(overlay, lossy()), 1);
+
+    assertThat(salvage.holes())
+        .singleElement()
+        .satisfies(
+            hole -> {
+              assertThat(hole.length()).isEqualTo(SIZE);
+              assertThat(hole.why()).contains("L2 table at 0x40000, across the end of the file");
+            });
+    assertThat(content()).containsOnly(0);
+  }
+
+  @Test
+  void aSnapshotWhoseL1TableCannotBeReadIsAHoleAndNotZero() throws Exception {
+    Path image = image();
+    Qemu.img("snapshot", "-c", "s1", image);
+    long l1 = word(image, word(image, 64));
+    FaultyStorage disk = faulty(image);
+    disk.failWhen(r -> r.call() == StorageCall.READ && r.touches(l1, 8));
+
+    Salvage salvage = rescue(Images.open(disk, lossy().snapshot("s1")), 1);
+
+    assertThat(salvage.holes())
+        .singleElement()
+        .satisfies(
+            hole -> {
+              assertThat(hole.length()).isEqualTo(SIZE);
+              assertThat(hole.why()).contains("L1 entry", "cannot be read");
+            });
+  }
+
+  @Test
   void partsOfTheL1TableThatCannotBeReadAreHolesAndTheOthersAreNot() throws Exception {
     Path image = folder.resolve("small");
     Qemu.img("create", "-q", "-f", "qcow2", "-o", "cluster_size=512", image, SIZE);

@@ -59,6 +59,16 @@ public final class Buffers {
         : new Lease(allocate(shelf.size, false), null, size);
   }
 
+  /**
+   * A buffer as {@link #take} lends them, but for its size, which is just as asked for, and for
+   * good: it is collected as garbage.
+   *
+   * @param size at least 1
+   */
+  public static ByteBuffer make(int size) {
+    return allocate(size, false);
+  }
+
   /** Fills a buffer with zeroes from its position to its limit, and moves the position there. */
   public static void zero(ByteBuffer dst) {
     if (dst.hasArray()) {

@@ -148,9 +148,9 @@ public final class LibDeflate {
   /** Linked when first used. {@code size_t} has 64 bits, as on all that this JDK runs on. */
   @SuppressWarnings("restricted")
   private static final class Functions {
-    /** On Linux, on macOS, on Windows. */
-    private static final String[] NAMES = {
-      "libdeflate.so.0", "libdeflate.0.dylib", "libdeflate.dll"
+    /** Where macOS has what was installed; names alone would be looked for in any folder there. */
+    private static final String[] ON_MACOS = {
+      "/opt/homebrew/lib/libdeflate.0.dylib", "/usr/local/lib/libdeflate.0.dylib"
     };
 
     private static final SymbolLookup LIBRARY = library();
@@ -175,7 +175,8 @@ public final class LibDeflate {
 
     private static SymbolLookup library() {
       IllegalArgumentException none = null;
-      for (String name : NAMES) {
+      boolean linux = System.getProperty("os.name", "").equals("Linux");
+      for (String name : linux ? new String[] {"libdeflate.so.0"} : ON_MACOS) {
         try {
           return SymbolLookup.libraryLookup(name, Arena.global());
         } catch (IllegalArgumentException e) {

@@ -198,7 +198,7 @@ final class Allocator {
     } finally {
       metadata.unlock();
     }
-    long next = freedBefore < 0 ? cluster : counts.usedUntil(cluster);
+    long next = freedBefore < 0 ? cluster : usedUntil(cluster);
     if (next == cluster) {
       counts.load(cluster);
       return;
@@ -211,6 +211,14 @@ final class Allocator {
       }
     } finally {
       metadata.unlock();
+    }
+  }
+
+  private long usedUntil(long cluster) {
+    try {
+      return counts.usedUntil(cluster);
+    } catch (IOException e) {
+      return cluster; // perhaps of a part that is not needed
     }
   }
 

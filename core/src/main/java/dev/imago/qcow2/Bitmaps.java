@@ -36,7 +36,15 @@ public final class Bitmaps {
   private final Metadata metadata;
   final BitmapDirectory directory;
   private final boolean readOnly;
-  private final Map<String, DirtyBits> unchanging = new ConcurrentHashMap<>();
+  private final Map<String, Known> unchanging = new ConcurrentHashMap<>();
+
+  /** Bits of a bitmap as it was when its directory was read. */
+  private record Known(Bitmap bitmap, DirtyBits bits) {
+    @SuppressWarnings("ReferenceEquality") // read anew, it may have other bits and look the same
+    boolean isOf(Bitmap other) {
+      return bitmap == other;
+    }
+  }
 
   Bitmaps(Metadata metadata, boolean readOnly) {
     this.metadata = metadata;
@@ -206,14 +214,15 @@ public final class Bitmaps {
     List<Bitmap> bitmaps = directory.bitmaps();
     Bitmap bitmap = bitmaps.get(require(bitmaps, name));
     requireUsable(metadata.name, bitmap);
-    // Nobody changes the disk of an image that is open for reading: once is enough.
-    DirtyBits known = readOnly ? unchanging.get(name) : null;
-    if (known != null) {
-      return known;
+    // Nobody changes the disk of an image that is open for reading: once is enough, until the
+    // directory is read anew because somebody has.
+    Known known = readOnly ? unchanging.get(name) : null;
+    if (known != null && known.isOf(bitmap)) {
+      return known.bits;
     }
     DirtyBits bits = directory.bits(bitmap);
     if (readOnly) {
-      unchanging.put(name, bits);
+      unchanging.put(name, new Known(bitmap, bits));
     }
     return bits;
   }

@@ -34,13 +34,14 @@ final class InflatedClusters {
   private final Storage storage;
   private final Geometry geometry;
   private final ClusterCodec codec;
+  private final int most;
 
   /** By L2 entry, the one used longest ago first. Its own monitor guards it, as all below. */
   private final Map<Long, Cluster> kept;
 
   /**
    * Buffers of clusters that are kept no longer, to be filled again: memory that nobody has touched
-   * yet can cost more than inflating. Never more than there were clusters in use at one time.
+   * yet can cost more than inflating. Never more than clusters are kept.
    */
   private final Deque<ByteBuffer> idle = new ArrayDeque<>();
 
@@ -67,7 +68,7 @@ final class InflatedClusters {
     this.storage = storage;
     this.geometry = geometry;
     this.codec = codec;
-    int most = Math.max(LEAST_KEPT, KEPT_BYTES >>> geometry.clusterBits());
+    this.most = Math.max(LEAST_KEPT, KEPT_BYTES >>> geometry.clusterBits());
     this.kept =
         new LinkedHashMap<>(16, 0.75f, true) {
           private static final long serialVersionUID = 1L;
@@ -154,7 +155,10 @@ final class InflatedClusters {
   /** Lets a cluster's buffer be filled again if nobody can see it any more. In the monitor. */
   private void reuse(Cluster cluster) {
     CompletableFuture<ByteBuffer> bytes = cluster.bytes;
-    if (!cluster.kept && cluster.users == 0 && !bytes.isCompletedExceptionally()) {
+    if (!cluster.kept
+        && cluster.users == 0
+        && !bytes.isCompletedExceptionally()
+        && idle.size() < most) {
       idle.push(bytes.join());
     }
   }
@@ -172,7 +176,7 @@ final class InflatedClusters {
         bytes = idle.poll();
       }
       if (bytes == null) {
-        bytes = ByteBuffer.allocateDirect(geometry.clusterSize());
+        bytes = Buffers.make(geometry.clusterSize());
       }
       inflate(bytes.clear(), entry, guestOffset);
       cluster.bytes.complete(bytes);
@@ -248,11 +252,12 @@ final class InflatedClusters {
     return run != null && run.getValue() > first;
   }
 
-  /** Called when somebody else may have changed the image. */
+  /** Called when somebody else may have changed the image, and at its end. */
   void forgetAll() {
     synchronized (kept) {
       kept.values().forEach(this::drop);
       kept.clear();
+      idle.clear();
     }
   }
 

@@ -214,7 +214,10 @@ final class Metadata {
     requireAligned(table);
     if (rescue) {
       Rescue.requireTable(
-          storage, l1.target(table), l1.hostOffset() + table * Geometry.ENTRY_BYTES);
+          storage,
+          l1.target(table),
+          (index + 1L) * geometry.sliceBytes(),
+          l1.hostOffset() + table * Geometry.ENTRY_BYTES);
     }
     return l2.load(table, index, durability);
   }

@@ -81,10 +81,7 @@ record OpenParts(
         backing = references.openBacking(backingName, cluster.backingFormat().orElse(null));
         opened.add(backing);
       }
-      Disk disk =
-          options.rescue() && options.snapshot() == null
-              ? lossyDisk(storage, header)
-              : disk(storage, header, options.snapshot());
+      Disk disk = disk(storage, header, options.snapshot(), options.rescue());
       PointerTable l1 = new PointerTable("L1 table", disk.l1, disk.l1TableOffset);
       PointerTable reftable = new PointerTable("refcount table", new long[0], 0);
       MetadataMap map = new MetadataMap(header.clusterBits());
@@ -136,8 +133,18 @@ record OpenParts(
    * @param snapshot the id or name of a snapshot, or null for the active disk
    */
   static Disk disk(Storage storage, Header header, @Nullable String snapshot) throws IOException {
+    return disk(storage, header, snapshot, false);
+  }
+
+  private static Disk disk(
+      Storage storage, Header header, @Nullable String snapshot, boolean rescue)
+      throws IOException {
     if (snapshot == null) {
-      long[] l1 = Words.read(storage, header.l1TableOffset(), (int) header.l1Size());
+      int count = (int) header.l1Size();
+      long[] l1 =
+          rescue
+              ? Rescue.l1(storage, header.l1TableOffset(), count)
+              : Words.read(storage, header.l1TableOffset(), count);
       return new Disk(header.size(), header.l1TableOffset(), l1);
     }
     SnapshotStore store = new SnapshotStore(storage, header);
@@ -150,13 +157,7 @@ record OpenParts(
           "snapshot disk size",
           "%s; it must be below 2^63".formatted(Long.toUnsignedString(size)));
     }
-    return new Disk(size, entry.l1TableOffset(), store.l1(entry));
-  }
-
-  /** The active disk, whatever can be read of its L1 table. */
-  private static Disk lossyDisk(Storage storage, Header header) throws IOException {
-    long[] l1 = Rescue.l1(storage, header.l1TableOffset(), (int) header.l1Size());
-    return new Disk(header.size(), header.l1TableOffset(), l1);
+    return new Disk(size, entry.l1TableOffset(), store.l1(entry, rescue));
   }
 
   /**

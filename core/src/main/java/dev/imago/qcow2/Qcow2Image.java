@@ -516,6 +516,7 @@ final class Qcow2Image implements Image {
     }
     codec.close();
     compressor.close();
+    inflated.forgetAll();
     failure = closed(metadata.storage, failure);
     if (metadata.data != metadata.storage) {
       failure = closed(metadata.data, failure);

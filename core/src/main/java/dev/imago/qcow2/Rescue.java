@@ -38,19 +38,31 @@ final class Rescue {
     return entries;
   }
 
-  /** Refuses a table that lies behind the end of the file, or whose L1 entry is lost. */
-  static void requireTable(Storage storage, long hostOffset, long l1Entry) throws IOException {
+  /**
+   * Refuses a table whose L1 entry is lost, or that ends in the file before its part that is wanted
+   * does.
+   *
+   * @param hostOffset 0 if there is none
+   * @param length up to the end of that part, in bytes
+   * @param l1Entry host offset of the entry that leads to it
+   */
+  static void requireTable(Storage storage, long hostOffset, long length, long l1Entry)
+      throws IOException {
+    if (hostOffset == 0) {
+      return;
+    }
     long size = storage.size();
     if (hostOffset == LOST) {
       throw new CorruptImageException(
           storage.name(), l1Entry, "L1 entry", "cannot be read; what it leads to is lost");
     }
-    if (hostOffset >= size) {
+    if (hostOffset + length > size) {
       throw new CorruptImageException(
           storage.name(),
           l1Entry,
           "L1 entry",
-          "L2 table at 0x%x, behind the end of the file, 0x%x".formatted(hostOffset, size));
+          "L2 table at 0x%x, %s the end of the file, 0x%x"
+              .formatted(hostOffset, hostOffset < size ? "across" : "behind", size));
     }
   }
 

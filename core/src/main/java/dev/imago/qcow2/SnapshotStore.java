@@ -175,8 +175,21 @@ final class SnapshotStore {
    * @throws ImageFormatException if they cannot be where the entry says
    */
   long[] l1(SnapshotEntry entry) throws IOException {
+    return l1(entry, false);
+  }
+
+  /**
+   * As {@link #l1(SnapshotEntry)}.
+   *
+   * @param rescue whether entries that cannot be read are lost, which a read of them tells
+   */
+  long[] l1(SnapshotEntry entry, boolean rescue) throws IOException {
     entry.requireL1(hostOffset(), header.geometry(), storage.name());
-    long[] words = Words.read(storage, entry.l1TableOffset(), (int) entry.l1Size());
+    int count = (int) entry.l1Size();
+    long[] words =
+        rescue
+            ? Rescue.l1(storage, entry.l1TableOffset(), count)
+            : Words.read(storage, entry.l1TableOffset(), count);
     PointerTable.clearFlags(words);
     return words;
   }
