@@ -63,10 +63,11 @@ public final class Buffers {
    * A buffer as {@link #take} lends them, but for its size, which is just as asked for, and for
    * good: it is collected as garbage.
    *
-   * @param size at least 1
+   * @param size 1 byte to 1 GiB
    */
   public static ByteBuffer make(int size) {
-    return allocate(size, false);
+    int whole = Math.ceilDiv(size, ALIGNMENT) * ALIGNMENT;
+    return allocate(whole, false).slice(0, size);
   }
 
   /** Fills a buffer with zeroes from its position to its limit, and moves the position there. */

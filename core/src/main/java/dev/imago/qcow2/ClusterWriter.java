@@ -15,6 +15,9 @@ import java.util.List;
  * <p>Spec: qcow2 digest, 12.2.
  */
 final class ClusterWriter {
+  /** What a disk writes whole or not at all, in bytes. */
+  private static final int SECTOR = 512;
+
   private final Metadata metadata;
   private final Geometry geometry;
   private final Storage data;
@@ -262,14 +265,19 @@ final class ClusterWriter {
     if (hole && (!overwrite || (partly && !metadata.rawData))) {
       growOver(place);
     }
+    // Whole sectors: what the disk has may still lead here, if this is a data file, and a crash
+    // must
+    // not show a sector of which only what lies around was filled.
+    long skipFrom = (guestOffset + SECTOR - 1) / SECTOR * SECTOR;
+    long skipTo = place.end() / SECTOR * SECTOR;
     long at = place.fillFrom();
     while (at < place.fillTo()) {
-      boolean skip = overwrite && at >= guestOffset && at < place.end();
+      boolean skip = overwrite && at >= skipFrom && at < skipTo;
       long to = Math.min(place.fillTo(), geometry.clusterStart(at) + geometry.clusterSize());
-      if (overwrite && at < guestOffset) {
-        to = Math.min(to, guestOffset);
+      if (overwrite && at < skipFrom && skipFrom < skipTo) {
+        to = Math.min(to, skipFrom);
       } else if (skip) {
-        to = Math.min(to, place.end());
+        to = Math.min(to, skipTo);
       }
       if (!skip && !(hole && reader.knownZero(at, to - at))) {
         data.event(BlockEvent.COW_READ);
