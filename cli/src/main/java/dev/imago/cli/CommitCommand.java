@@ -4,6 +4,7 @@ import dev.imago.Commit;
 import dev.imago.CommitException;
 import dev.imago.OpenOptions;
 import dev.imago.ReferenceFailedException;
+import dev.imago.filter.FilterImage;
 import dev.imago.image.Image;
 import dev.imago.storage.StorageLockedException;
 import java.io.IOException;
@@ -59,7 +60,9 @@ final class CommitCommand {
     Source source = Source.of(typed, imageOpts, format);
     FileName name = source.name();
     OpenOptions how = source.options(terminal.secrets()).direct(mode.direct()).sync(mode.sync());
+    boolean filtered;
     try (Image image = Opening.image(name, how.writable(true))) {
+      filtered = image instanceof FilterImage;
       if (source.format() == null && image.format().equals("raw")) {
         Opening.warnOfProbing(terminal, name);
       }
@@ -69,7 +72,7 @@ final class CommitCommand {
     Commit commit =
         Commit.of(name.place(), Opening.opener(name))
             .options(how)
-            .keep(drop)
+            .keep(drop || filtered) // qemu-img leaves what stands below a filter as it is
             .rate(rate)
             .progress(progress);
     if (base != null) {

@@ -11,7 +11,9 @@ import org.jspecify.annotations.Nullable;
 /**
  * What {@code info} tells of one image.
  *
- * @param name the file's name, or that of an NBD export
+ * @param name the file's name, that of an NBD export, or what QEMU calls its block drivers
+ * @param place the name of the file or export in which the image lies, whatever stands between:
+ *     what it names is looked for beside that
  * @param format the format's name
  * @param fileLength in bytes
  * @param allocatedBytes host space in use, or -1 if that is not known
@@ -21,6 +23,7 @@ import org.jspecify.annotations.Nullable;
  */
 record ImageInfo(
     String name,
+    String place,
     String format,
     long fileLength,
     long allocatedBytes,
@@ -32,6 +35,7 @@ record ImageInfo(
   ImageInfo(
       String name, String format, long fileLength, long allocatedBytes, @Nullable Qcow2Info qcow2) {
     this(
+        name,
         name,
         format,
         fileLength,
@@ -56,10 +60,10 @@ record ImageInfo(
     if (backing == null
         || backing.isEmpty()
         || !FileName.protocol(backing).isEmpty()
-        || Exports.isOne(name)) {
+        || Exports.isOne(place)) {
       return backing == null || backing.isEmpty() ? null : backing;
     }
-    return Images.resolveName(Path.of(name), backing).toString();
+    return Images.resolveName(Path.of(place), backing).toString();
   }
 
   void appendHuman(StringBuilder text) {

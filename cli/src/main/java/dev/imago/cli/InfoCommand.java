@@ -83,7 +83,7 @@ final class InfoCommand {
         return;
       }
       for (ImageInfo above : images) {
-        if (above.name().equals(backing)) {
+        if (above.place().equals(backing)) {
           throw new Failure("Backing file '" + backing + "' creates an infinite loop.");
         }
       }

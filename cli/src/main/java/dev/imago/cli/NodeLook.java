@@ -50,6 +50,7 @@ final class NodeLook {
     BlockNodes.requireFit(driver, below.format(), true);
     return new ImageInfo(
         NodeName.of(same, driver, typed),
+        below.place(),
         driver,
         below.virtualSize(),
         below.allocatedBytes(),
@@ -63,9 +64,10 @@ final class NodeLook {
       Storage storage = place.storage();
       String format = place.format() == null ? Images.probe(storage) : place.format();
       Qcow2Info qcow2 = format.equals("qcow2") ? Qcow2.info(storage) : null;
-      String exact = storage.name();
+      String file = storage.name();
       return new ImageInfo(
-          Exports.isOne(exact) ? exact : NodeName.of(same, format, typed),
+          Exports.isOne(file) ? file : NodeName.of(same, format, typed),
+          file,
           format,
           storage.size(),
           storage instanceof FaultStorage ? -1 : storage.allocatedBytes(), // as QEMU has it

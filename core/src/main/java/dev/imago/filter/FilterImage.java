@@ -10,7 +10,7 @@ import java.nio.ByteBuffer;
 import java.util.Optional;
 
 /** An image over another one, which is closed with it. All is as it is below. */
-abstract sealed class FilterImage implements Image
+public abstract sealed class FilterImage implements Image
     permits CopyOnReadImage, CompressingImage, ThrottledImage {
   final Image below;
 

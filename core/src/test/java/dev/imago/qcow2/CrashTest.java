@@ -21,7 +21,7 @@ import org.junit.jupiter.params.provider.EnumSource;
  */
 class CrashTest {
   private static final boolean LONG = Boolean.getBoolean("imago.long");
-  private static final int RUNS = LONG ? 12 : 1;
+  private static final int RUNS = LONG ? 30 : 1;
   private static final long FIRST_SEED = Long.getLong("imago.seed", 1);
   private static final Map<String, Integer> STAGES = new TreeMap<>();
   private static final Map<String, Integer> CALLS = new TreeMap<>();
@@ -77,7 +77,7 @@ class CrashTest {
         crashes, FIRST_SEED, STAGES, CALLS);
     if (LONG && System.getProperty("imago.crash", "").isEmpty()) {
       assertThat(crashes).isGreaterThanOrEqualTo(5000);
-      assertThat(STAGES.values()).allMatch(n -> n >= 20);
+      assertThat(STAGES.values()).allMatch(n -> n >= 50);
       assertThat(CALLS.values()).allMatch(n -> n >= 50);
     }
   }

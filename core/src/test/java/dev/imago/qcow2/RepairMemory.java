@@ -120,7 +120,7 @@ final class RepairMemory {
 
     @Override
     public void writeZeroes(long hostOffset, long length, ZeroMode mode) {
-      throw new UnsupportedOperationException();
+      throw new AssertionError("a repair zeroes nothing");
     }
 
     @Override

@@ -242,6 +242,7 @@ public final class NbdServer implements Closeable {
     }
   }
 
+  /** Time passes, which is all that this waits for; whether it was not interrupted. */
   private boolean pause(long millis) {
     try {
       Thread.sleep(millis);

@@ -2,12 +2,11 @@ package dev.imago.interop.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.imago.interop.nbd.Server;
 import dev.imago.testing.Qemu;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 
@@ -45,9 +44,9 @@ class NbdContractTest {
     Lab.fill();
     Path image = Lab.WORK.resolve("export.raw");
     Qemu.img("create", "-q", "-f", "raw", image, "4M");
-    Process writable = serve(WRITABLE, "rw", image, false);
-    Process readOnly = serve(READ_ONLY, "ro", Lab.WORK.resolve("base.q"), true);
-    try {
+    Path base = Lab.WORK.resolve("base.q");
+    try (Server _ = Server.qemuNbd(WRITABLE, image, "raw", "-x", "rw");
+        Server _ = Server.qemuNbd(READ_ONLY, base, "raw", "-x", "ro", "-r")) {
       List<Told> told = new ArrayList<>();
       for (String line : CommandLines.of("nbd").toList()) {
         String meant =
@@ -58,9 +57,6 @@ class NbdContractTest {
         told.add(new Told(line, comparable(answer)));
       }
       return told;
-    } finally {
-      end(writable);
-      end(readOnly);
     }
   }
 
@@ -74,35 +70,5 @@ class NbdContractTest {
             .replaceAll("\"image-end-offset\": [0-9]+", "\"image-end-offset\"")
             .replaceAll("[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}", "date"),
         answer.err().strip());
-  }
-
-  private static Process serve(Path socket, String name, Path image, boolean readOnly)
-      throws Exception {
-    List<String> command =
-        new ArrayList<>(List.of("qemu-nbd", "-t", "-e", "8", "-f", "raw", "-x", name));
-    if (readOnly) {
-      command.add("-r");
-    }
-    command.addAll(List.of("-k", socket.toAbsolutePath().toString(), image.toString()));
-    Process process =
-        new ProcessBuilder(command)
-            .redirectErrorStream(true)
-            .redirectOutput(ProcessBuilder.Redirect.DISCARD)
-            .start();
-    long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(60);
-    while (!Files.exists(socket)) {
-      assertThat(process.isAlive() && System.nanoTime() < end).as(command.toString()).isTrue();
-      Thread.sleep(5);
-    }
-    return process;
-  }
-
-  /** A signal that comes before the server is in its loop is lost on it. */
-  private static void end(Process process) throws InterruptedException {
-    long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(60);
-    do {
-      process.destroy();
-      assertThat(System.nanoTime() < end).isTrue();
-    } while (!process.waitFor(200, TimeUnit.MILLISECONDS));
   }
 }

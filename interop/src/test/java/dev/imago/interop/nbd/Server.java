@@ -10,7 +10,7 @@ import java.util.List;
 import java.util.concurrent.TimeUnit;
 
 /** Somebody else's NBD server on a Unix socket, for as long as a test needs it. */
-final class Server implements AutoCloseable {
+public final class Server implements AutoCloseable {
   private static final long PATIENCE_NANOS = TimeUnit.SECONDS.toNanos(60);
 
   private final Process process;
@@ -29,14 +29,15 @@ final class Server implements AutoCloseable {
         throw new AssertionError(
             command + " does not serve: " + Files.readString(log, StandardCharsets.UTF_8));
       }
-      Thread.sleep(5);
+      Thread.sleep(5); // nothing tells when another program has made its socket; looked for again
     }
   }
 
   /** {@code qemu-nbd}, with more options, serving an image. */
-  static Server qemuNbd(Path socket, Path image, String format, String... options)
+  public static Server qemuNbd(Path socket, Path image, String format, String... options)
       throws IOException, InterruptedException {
-    List<String> command = new ArrayList<>(List.of("qemu-nbd", "-t", "-k", socket.toString()));
+    List<String> command =
+        new ArrayList<>(List.of("qemu-nbd", "-t", "-k", socket.toAbsolutePath().toString()));
     command.addAll(List.of("-f", format, "-e", "8"));
     command.addAll(List.of(options));
     command.add(image.toString());
