@@ -25,6 +25,16 @@ class BuffersTest {
   }
 
   @Test
+  void aBufferForGoodHasTheSizeAskedForAlsoIfThatIsLessThanAPage() {
+    for (int size : new int[] {1, 512, 4096, 4097, 65536}) {
+      ByteBuffer buffer = Buffers.make(size);
+      assertThat(buffer.isDirect()).isTrue();
+      assertThat(buffer.capacity()).isEqualTo(size);
+      assertThat(buffer.remaining()).isEqualTo(size);
+    }
+  }
+
+  @Test
   void twoLeasesNeverShareMemoryEvenIfOneIsClosedTwice() {
     Buffers.Lease first = Buffers.take(5000);
     first.close();

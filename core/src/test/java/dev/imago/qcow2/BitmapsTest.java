@@ -72,6 +72,22 @@ class BitmapsTest {
     Qemu.check(file).clean();
   }
 
+  @Test
+  void bitsAreReadAgainAfterSomebodyElseHasWritten() throws Exception {
+    Qemu.img("bitmap", "--add", "-g", "64k", file, "b0");
+    try (Image reader = TestImages.openWithoutLock(file)) {
+      Bitmaps kept = Qcow2.bitmaps(reader);
+      assertThat(kept.dirtyBytes("b0")).isZero();
+      try (Image image = TestImages.open(file)) {
+        image.write(TestImages.filled(1, 3), 0);
+      }
+
+      reader.invalidateCache();
+
+      assertThat(kept.dirtyBytes("b0")).isEqualTo(64 * KIB);
+    }
+  }
+
   @ParameterizedTest(name = "clusters of {0}, granularity {1}, {2}")
   @CsvSource({
     "512, 512, ''",

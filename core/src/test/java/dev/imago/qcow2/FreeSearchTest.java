@@ -6,7 +6,9 @@ import dev.imago.image.Image;
 import dev.imago.image.Image.Discard;
 import dev.imago.image.Mapping;
 import dev.imago.storage.Storage;
+import dev.imago.testing.FaultyStorage;
 import dev.imago.testing.Qemu;
+import dev.imago.testing.StorageCall;
 import java.io.IOException;
 import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
@@ -70,6 +72,25 @@ class FreeSearchTest {
       image.flush();
       image.resize(longer, Storage.Preallocation.OFF, false);
       assertThat(image.size()).isEqualTo(longer);
+    }
+    Qemu.check(file).clean();
+  }
+
+  @Test
+  void aPartOfARefcountBlockThatCannotBeReadDoesNotMatterWhileItIsNotNeeded() throws Exception {
+    Path file = folder.resolve("full.qcow2");
+    String options = "cluster_size=%d,preallocation=metadata".formatted(CLUSTER);
+    Qemu.img("create", "-q", "-f", "qcow2", "-o", options, file, (long) CLUSTERS * CLUSTER);
+    long free;
+    try (Image image = TestImages.open(file)) {
+      free = free(image, 100);
+    }
+    long block = TestImages.word(file, TestImages.word(file, 48));
+    FaultyStorage disk = TestImages.faulty(file);
+    disk.failWhen(r -> r.call() == StorageCall.READ && r.touches(block + 4096, 4096));
+
+    try (Image image = TestImages.open(disk)) {
+      assertThat(hostOfWritten(image, 100)).isEqualTo(free);
     }
     Qemu.check(file).clean();
   }

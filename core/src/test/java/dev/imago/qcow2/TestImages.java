@@ -56,6 +56,14 @@ final class TestImages {
         FileStorage.open(file, FileStorage.Options.readOnly()), Qcow2OpenOptions.defaults(), FILES);
   }
 
+  /** For reading, while others may write. */
+  static Image openWithoutLock(Path file) throws IOException {
+    return Qcow2.open(
+        FileStorage.open(file, FileStorage.Options.readOnly().withLock(false)),
+        Qcow2OpenOptions.defaults(),
+        FILES);
+  }
+
   /** A file whose calls are counted and can be made to fail. */
   static FaultyStorage faulty(Path file) throws IOException {
     return new FaultyStorage(FileStorage.open(file, FileStorage.Options.readWrite()));
