@@ -16,6 +16,7 @@ import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.EOFException;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
@@ -29,7 +30,8 @@ import java.util.function.Consumer;
 
 /**
  * A server that says what a test wants it to say. Each connection runs the next script, the last
- * one for all that follow; where a script ends the connection is closed.
+ * one for all that follow; where a script ends the connection is closed, after the client has read
+ * all that was said.
  */
 final class ScriptedServer implements AutoCloseable {
   /** Flags of an export that can do everything. */
@@ -79,6 +81,9 @@ final class ScriptedServer implements AutoCloseable {
   private void run(Script script, Socket socket) {
     try (socket) {
       script.run(new Peer(socket));
+      // Closed with something unread, it would be reset, and what was said lost on its way.
+      socket.shutdownOutput();
+      socket.getInputStream().transferTo(OutputStream.nullOutputStream());
     } catch (EOFException | SocketException e) {
       // The client has gone.
     } catch (Throwable e) {
