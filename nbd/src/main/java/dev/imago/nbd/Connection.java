@@ -14,10 +14,10 @@ import org.jspecify.annotations.Nullable;
 /** One client: its socket, its thread, what it is owed. */
 final class Connection implements Runnable {
   private final NbdServer server;
-  private final SocketChannel channel;
   private final PlainTransport socket;
   private final String peer;
   private final InFlight inFlight;
+  private final Farewell farewell;
   private final Turns.Line line = new Turns.Line();
   private volatile Outbox outbox;
 
@@ -31,12 +31,12 @@ final class Connection implements Runnable {
 
   Connection(NbdServer server, SocketChannel channel, String peer) {
     this.server = server;
-    this.channel = channel;
     this.peer = peer;
     this.inFlight =
         new InFlight(NbdServerOptions.REQUESTS, NbdServerOptions.BYTES, server.budget());
     this.socket = new PlainTransport(channel);
     this.outbox = new Outbox(socket);
+    this.farewell = new Farewell(socket, inFlight);
   }
 
   NbdServer server() {
@@ -49,6 +49,14 @@ final class Connection implements Runnable {
 
   InFlight inFlight() {
     return inFlight;
+  }
+
+  /** A request of the pool is answered, with so many bytes of memory. */
+  void left(long charge) {
+    inFlight.leave(charge);
+    if (stopping()) {
+      farewell.sayIfQuiet();
+    }
   }
 
   /** Whether the client will not hear anything any more. */
@@ -93,6 +101,9 @@ final class Connection implements Runnable {
         // Whatever was asked for is done, and uses what is given back here.
         inFlight.awaitNone();
       }
+      if (cutOff == null && !broken()) {
+        farewell.finish(received.buffer());
+      }
     } finally {
       close();
       server.log(Level.DEBUG, peer + ": " + (cutOff != null ? cutOff : end));
@@ -101,7 +112,7 @@ final class Connection implements Runnable {
   }
 
   private void serve(ByteBuffer received, ByteBuffer batch) throws IOException {
-    Incoming in = new Incoming(socket, received);
+    Incoming in = new Incoming(socket, received, farewell);
     Handshake handshake = new Handshake(server, socket, in, batch);
     Agreement agreement = handshake.run();
     if (agreement == null) {
@@ -139,7 +150,11 @@ final class Connection implements Runnable {
    */
   void watch(long now) {
     long idle = now - lastActive;
-    if (!transmitting && idle > server.options().handshakeTime().toNanos()) {
+    if (farewell.begun()) {
+      if (farewell.overdue(now)) {
+        close();
+      }
+    } else if (!transmitting && idle > server.options().handshakeTime().toNanos()) {
       cutOff("took too long for the handshake");
     } else if (transmitting
         && server.watchesIdle()
@@ -165,12 +180,13 @@ final class Connection implements Runnable {
     server.log(Level.WARNING, peer + ": internal error: " + error);
   }
 
-  /** Reads no more requests; those that were read are answered. */
+  /** Reads no more requests as soon as those that were read are answered. Does not wait. */
   void stop() {
+    farewell.want();
     try {
-      channel.shutdownInput();
-    } catch (IOException e) {
-      close(); // it is gone already, or never was
+      server.start("imago-nbd-end", farewell::sayIfQuiet);
+    } catch (Error e) {
+      close(); // no memory for a thread
     }
   }
 

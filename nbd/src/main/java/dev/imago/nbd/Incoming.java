@@ -12,14 +12,17 @@ final class Incoming {
 
   private Transport transport;
   private final ByteBuffer buffer;
+  private final Farewell farewell;
 
   /**
    * Nothing was received yet.
    *
    * @param buffer where it will be; its contents do not matter
+   * @param farewell ends the stream for us when we have said our last
    */
-  Incoming(Transport transport, ByteBuffer buffer) {
+  Incoming(Transport transport, ByteBuffer buffer, Farewell farewell) {
     this.transport = transport;
+    this.farewell = farewell;
     this.buffer = buffer.clear().limit(0);
   }
 
@@ -47,7 +50,7 @@ final class Incoming {
     buffer.compact();
     try {
       while (buffer.position() < bytes) {
-        if (transport.read(buffer) < 0) {
+        if (receive(buffer) < 0) {
           if (buffer.position() == 0) {
             return false;
           }
@@ -58,6 +61,21 @@ final class Incoming {
       buffer.flip();
     }
     return true;
+  }
+
+  /** Waits for the client; -1 if it has sent its last, or we have. */
+  private int receive(ByteBuffer dst) throws IOException {
+    if (!farewell.waits()) {
+      return -1;
+    }
+    int n;
+    boolean goesOn;
+    try {
+      n = transport.read(dst);
+    } finally {
+      goesOn = farewell.goesOn();
+    }
+    return goesOn ? n : -1;
   }
 
   /** As {@link #fill}, where the client may not leave. */
@@ -73,7 +91,7 @@ final class Incoming {
     dst.put(buffer.slice(buffer.position(), here));
     buffer.position(buffer.position() + here);
     while (dst.hasRemaining()) {
-      if (transport.read(dst) < 0) {
+      if (receive(dst) < 0) {
         throw new EOFException("the client has gone in the middle of its data");
       }
     }
@@ -93,6 +111,7 @@ final class Incoming {
   /** Goes on with TLS. */
   void switchTo(Transport encrypted) {
     transport = encrypted;
+    farewell.switchTo(encrypted);
   }
 
   /** Refuses what was sent ahead of an encrypted stream. */

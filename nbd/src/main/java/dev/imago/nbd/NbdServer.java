@@ -14,7 +14,6 @@ import java.nio.channels.SocketChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.Collections;
 import java.util.IdentityHashMap;
 import java.util.LinkedHashMap;
@@ -60,7 +59,8 @@ public final class NbdServer implements Closeable {
   private final ThreadPoolExecutor pool;
   private final Turns turns;
   private final System.Logger log;
-  private final List<Thread> threads = new ArrayList<>();
+  private final Thread accepting = thread("imago-nbd-accept", this::accept);
+  private final Thread watching = thread("imago-nbd-watch", this::watch);
 
   /** Guarded by this object's monitor, as what follows. */
   private final Set<Connection> connections = new LinkedHashSet<>();
@@ -96,6 +96,11 @@ public final class NbdServer implements Closeable {
             work -> thread("imago-nbd-" + NUMBERS.incrementAndGet(), work));
     pool.allowCoreThreadTimeOut(true);
     this.turns = new Turns(pool, options.threads());
+  }
+
+  /** Has a thread of its own do something. */
+  void start(String name, Runnable work) {
+    thread(name, work).start();
   }
 
   private static Thread thread(String name, Runnable work) {
@@ -147,9 +152,8 @@ public final class NbdServer implements Closeable {
       ServerSocketChannel channel, @Nullable Path file, NbdServerOptions options)
       throws IOException {
     NbdServer server = new NbdServer(channel, file, options);
-    server.threads.add(thread("imago-nbd-accept", server::accept));
-    server.threads.add(thread("imago-nbd-watch", server::watch));
-    server.threads.forEach(Thread::start);
+    server.accepting.start();
+    server.watching.start();
     return server;
   }
 
@@ -367,6 +371,7 @@ public final class NbdServer implements Closeable {
       }
       throw e;
     } finally {
+      watching.interrupt();
       payloads.clear();
       synchronized (this) {
         closed = true;
@@ -385,7 +390,7 @@ public final class NbdServer implements Closeable {
     } catch (IOException | RuntimeException e) {
       log(Level.WARNING, "the socket could not be taken away: " + e);
     }
-    threads.forEach(Thread::interrupt);
+    accepting.interrupt();
   }
 
   private void awaitEndOfClose() {

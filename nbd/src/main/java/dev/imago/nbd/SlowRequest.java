@@ -99,7 +99,7 @@ final class SlowRequest implements Runnable {
 
   private void pieceDone() {
     if (pieces.decrementAndGet() == 0) {
-      connection.inFlight().leave(charge);
+      connection.left(charge);
     }
   }
 

@@ -40,7 +40,12 @@ class HostileClientTest {
 
   @BeforeEach
   void serve() throws Exception {
-    served = Served.of(Served.raw(), o -> o.handshakeTime(Duration.ofMillis(300)));
+    served = Served.of(Served.raw());
+  }
+
+  /** Its own server: on a busy machine an honest client may need more time than this. */
+  private static Served impatient() throws Exception {
+    return Served.of(Served.raw(), o -> o.handshakeTime(Duration.ofMillis(300)));
   }
 
   /** Others are served after, and during, what a test did. */
@@ -56,15 +61,17 @@ class HostileClientTest {
 
   @Test
   void clientThatSaysNothingIsCutOff() throws Exception {
-    try (Peer peer = Peer.connect(served.address())) {
+    try (Served impatient = impatient();
+        Peer peer = Peer.connect(impatient.address())) {
       peer.awaitHangup();
+      assertThat(impatient.server.counters().getConnectionsDropped()).isEqualTo(1);
     }
-    assertThat(served.server.counters().getConnectionsDropped()).isEqualTo(1);
   }
 
   @Test
   void optionsWithoutEndAreCutOff() throws Exception {
-    try (Peer peer = Peer.greeted(served.address())) {
+    try (Served impatient = impatient();
+        Peer peer = Peer.greeted(impatient.address())) {
       assertThatThrownBy(
               () -> {
                 while (true) {
@@ -77,7 +84,8 @@ class HostileClientTest {
 
   @Test
   void optionThatComesByteByByteIsCutOff() throws Exception {
-    try (Peer peer = Peer.greeted(served.address())) {
+    try (Served impatient = impatient();
+        Peer peer = Peer.greeted(impatient.address())) {
       peer.send(OptionHeader.BYTES, new OptionHeader(OptionType.GO.code(), 60_000)::write);
       assertThatThrownBy(
               () -> {

@@ -36,7 +36,12 @@ final class Peer implements Closeable {
 
   /** Connects, and does not even read the greeting. */
   static Peer connect(SocketAddress address) throws IOException {
-    return new Peer(SocketChannel.open(address));
+    return over(SocketChannel.open(address));
+  }
+
+  /** Takes over a connected channel, in blocking mode. */
+  static Peer over(SocketChannel channel) {
+    return new Peer(channel);
   }
 
   /** Connects, and exchanges flags. */
@@ -46,9 +51,18 @@ final class Peer implements Closeable {
 
   static Peer greeted(SocketAddress address, int clientFlags) throws IOException {
     Peer peer = connect(address);
-    Greeting.parse(peer.receive(Greeting.BYTES));
-    peer.send(4, out -> out.putInt(clientFlags));
+    peer.greet(clientFlags);
     return peer;
+  }
+
+  /** Exchanges flags. */
+  void greet() throws IOException {
+    greet(Greeting.FIXED_NEWSTYLE | Greeting.NO_ZEROES);
+  }
+
+  private void greet(int clientFlags) throws IOException {
+    Greeting.parse(receive(Greeting.BYTES));
+    send(4, out -> out.putInt(clientFlags));
   }
 
   /** Connects, and uses the default export. */
