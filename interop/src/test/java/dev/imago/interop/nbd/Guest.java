@@ -16,7 +16,7 @@ import java.util.concurrent.TimeUnit;
  * programs are in {@code interop/src/test/guest}; its kernel is fetched by {@code .ci/guest}.
  */
 final class Guest implements AutoCloseable {
-  private static final long PATIENCE_SECONDS = 300;
+  private static final long PATIENCE_SECONDS = 600;
 
   private static final Path ROOT =
       Path.of(System.getProperty("imago.root")).toAbsolutePath().normalize();
