@@ -199,18 +199,35 @@ final class Exports implements NameResolver {
   }
 
   private NbdTls tls(String id) throws Failure, IOException {
+    Secrets.Credentials found = credentials(secrets, id, true);
+    Path folder = folder(found);
+    return found.verifyPeer() ? NbdTls.client(folder) : NbdTls.unverifiedClient(folder);
+  }
+
+  /** What {@code --object tls-creds-x509} of that name has for a server. */
+  static NbdTls serverTls(Secrets secrets, String id) throws Failure, IOException {
+    Secrets.Credentials found = credentials(secrets, id, false);
+    return NbdTls.server(folder(found), found.verifyPeer());
+  }
+
+  private static Secrets.Credentials credentials(
+      @Nullable Secrets secrets, String id, boolean client) throws Failure {
     Secrets.Credentials found = secrets == null ? null : secrets.credentials(id);
     if (found == null) {
       throw new Failure("No TLS credentials with id '" + id + "'");
     }
-    if (!found.client()) {
-      throw new Failure("Expecting TLS credentials with a client endpoint");
+    if (found.client() != client) {
+      throw new Failure(
+          "Expecting TLS credentials with a %s endpoint".formatted(client ? "client" : "server"));
     }
+    return found;
+  }
+
+  private static Path folder(Secrets.Credentials credentials) throws Failure {
     try {
-      Path folder = Path.of(found.folder());
-      return found.verifyPeer() ? NbdTls.client(folder) : NbdTls.unverifiedClient(folder);
+      return Path.of(credentials.folder());
     } catch (InvalidPathException e) {
-      throw new Failure("'" + found.folder() + "' is no folder", 1, e);
+      throw new Failure("'" + credentials.folder() + "' is no folder", 1, e);
     }
   }
 }

@@ -42,6 +42,7 @@ final class ServeCommand {
     Option.flag('r', "read-only"),
     Option.flag('t', "persistent"),
     Option.value("tls-certs"),
+    Option.value("tls-creds"),
     Option.flag("tls-verify-peer"),
     Option.flag('v', "verbose"),
     Option.value('x', "export-name")
@@ -56,6 +57,7 @@ final class ServeCommand {
   private @Nullable String snapshot;
   private @Nullable String pidFile;
   private @Nullable String certificates;
+  private @Nullable String credentials;
   private String cache = "writeback";
   private int partition;
   private long offset;
@@ -130,6 +132,7 @@ final class ServeCommand {
       case "read-only" -> readOnly = true;
       case "persistent" -> persistent = true;
       case "tls-certs" -> certificates = value;
+      case "tls-creds" -> credentials = value;
       case "tls-verify-peer" -> verifyPeer = true;
       case "verbose" -> verbose = true;
       default -> names.add(value);
@@ -154,6 +157,9 @@ final class ServeCommand {
     }
     if (verifyPeer && certificates == null) {
       throw new Failure("--tls-verify-peer needs --tls-certs");
+    }
+    if (certificates != null && credentials != null) {
+      throw new Failure("--tls-certs and --tls-creds are mutually exclusive");
     }
   }
 
@@ -237,6 +243,9 @@ final class ServeCommand {
             .log(new ServeLog(terminal, verbose));
     if (certificates != null) {
       options = options.tls(NbdTls.server(Path.of(certificates), verifyPeer));
+    }
+    if (credentials != null) {
+      options = options.tls(Exports.serverTls(terminal.secrets(), credentials));
     }
     Path pid = null;
     try (NbdServer server = address.listen(options)) {

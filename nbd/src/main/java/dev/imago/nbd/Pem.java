@@ -4,7 +4,10 @@ import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.security.GeneralSecurityException;
 import java.security.KeyFactory;
@@ -119,6 +122,15 @@ final class Pem {
         throw new IOException(file + ": longer than 1 MiB");
       }
       return bytes;
+    } catch (FileSystemException e) {
+      // Its own message is the name alone, or a text without the name.
+      String why =
+          switch (e) {
+            case NoSuchFileException _ -> "No such file or directory";
+            case AccessDeniedException _ -> "Permission denied";
+            default -> String.valueOf(e.getReason());
+          };
+      throw new IOException(file + ": " + why, e);
     }
   }
 

@@ -59,6 +59,11 @@ class PemTest {
   }
 
   @Test
+  void aFileThatIsNotThereIsNamed() {
+    assertEquals(folder.resolve("key.pem") + ": No such file or directory", message("key.pem"));
+  }
+
+  @Test
   void aFileWithoutCertificatesIsNamed() throws Exception {
     Path file = Files.writeString(folder.resolve("cert.pem"), "");
 
