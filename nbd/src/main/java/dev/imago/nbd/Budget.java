@@ -5,9 +5,8 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
- * Memory for the data of all connections' requests together. What there is no room for waits, but
- * each connection may always have one request, so that one that is owed its answers by others'
- * idleness still goes on.
+ * Memory for the data of all connections' requests together, never more. A connection that finds
+ * none does its requests one at a time, in the little that it has of its own.
  *
  * <p>Safe for all threads.
  */
@@ -28,11 +27,6 @@ final class Budget {
       }
     }
     return false;
-  }
-
-  /** Takes so many bytes, whether there are so many or not. */
-  void take(long bytes) {
-    left.addAndGet(-bytes);
   }
 
   /** Gives back, and wakes who waits. The caller may hold no monitor of an {@link InFlight}. */

@@ -174,6 +174,13 @@ final class Connection implements Runnable {
     close();
   }
 
+  /** Ends it because a request failed of which a part was answered as if all were well. */
+  void hangUp(Request request, Throwable thrown) {
+    server.statistics().failed();
+    errorOf(request, thrown);
+    close();
+  }
+
   /** Ends it because a request cannot be answered at all. */
   void giveUp(Throwable error) {
     close();

@@ -1,5 +1,6 @@
 package dev.imago.nbd;
 
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.BooleanSupplier;
 
 /**
@@ -17,8 +18,8 @@ final class InFlight {
   /**
    * Sets the limits.
    *
-   * @param maxBytes of memory; a single request may have more
-   * @param budget what all connections have together; a single request of each may have more
+   * @param maxBytes of memory; a single request may have more, if the budget has it
+   * @param budget what all connections have together
    */
   InFlight(int maxRequests, long maxBytes, Budget budget) {
     this.maxRequests = maxRequests;
@@ -26,11 +27,10 @@ final class InFlight {
     this.budget = budget;
   }
 
-  /** As {@link #enter}, but only if there is room now. */
+  /** Counts a request in if there is room now. */
   synchronized boolean tryEnter(long length) {
-    if (requests == 0) {
-      budget.take(length);
-    } else if (requests >= maxRequests || bytes + length > maxBytes || !budget.tryTake(length)) {
+    boolean fits = requests == 0 || requests < maxRequests && bytes + length <= maxBytes;
+    if (!fits || !budget.tryTake(length)) {
       return false;
     }
     requests++;
@@ -42,11 +42,19 @@ final class InFlight {
    * Counts a request in, and waits until there is room for it.
    *
    * @param length bytes of memory that it brings or will be answered with
+   * @return false if it was not counted in, because the others have the memory, and this connection
+   *     has none that it could give back: it has to do without
    */
-  void enter(long length) {
+  boolean enter(long length) {
     budget.waits(this);
     try {
-      await(() -> tryEnter(length));
+      AtomicBoolean entered = new AtomicBoolean();
+      await(
+          () -> {
+            entered.setPlain(tryEnter(length));
+            return entered.getPlain() || requests == 0;
+          });
+      return entered.getPlain();
     } finally {
       budget.waitsNoMore(this);
     }

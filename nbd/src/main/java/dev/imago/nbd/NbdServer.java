@@ -54,8 +54,8 @@ public final class NbdServer implements Closeable {
   private final @Nullable Path socketFile;
   private final SocketAddress address;
   private final ServerStatistics statistics = new ServerStatistics(this);
-  private final Payloads payloads = new Payloads();
-  private final Budget budget = new Budget(Runtime.getRuntime().maxMemory() / 2);
+  private final Payloads payloads;
+  private final Budget budget;
   private final ThreadPoolExecutor pool;
   private final Turns turns;
   private final System.Logger log;
@@ -77,6 +77,8 @@ public final class NbdServer implements Closeable {
       ServerSocketChannel listening, @Nullable Path socketFile, NbdServerOptions options)
       throws IOException {
     this.options = options;
+    this.payloads = new Payloads(Math.min(Payloads.KEPT, options.memory() / 4));
+    this.budget = new Budget(options.memory());
     this.listening = listening;
     this.socketFile = socketFile;
     this.address = listening.getLocalAddress();

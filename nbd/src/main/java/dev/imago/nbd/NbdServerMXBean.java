@@ -2,7 +2,7 @@ package dev.imago.nbd;
 
 /**
  * What a running server counts, for JMX. Counters begin with the server and only grow, but for
- * {@link #getConnections}.
+ * {@link #getConnections} and {@link #getMemoryInUse}.
  */
 public interface NbdServerMXBean {
   /** Where it listens. */
@@ -16,6 +16,12 @@ public interface NbdServerMXBean {
 
   /** Connections that ended because the client broke the protocol or was too slow. */
   long getConnectionsDropped();
+
+  /**
+   * Bytes of the buffers in use, for requests, their data and replies: at most {@link
+   * NbdServerOptions#memory()} and {@link NbdServerOptions#CONNECTION_MEMORY} for each connection.
+   */
+  long getMemoryInUse();
 
   /** Reads that were answered with data. */
   long getReads();

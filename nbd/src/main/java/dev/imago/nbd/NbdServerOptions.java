@@ -20,8 +20,14 @@ public final class NbdServerOptions {
   /** Requests of one connection at once: more are not read before some are answered. */
   public static final int REQUESTS = 64;
 
-  /** Bytes of memory for one connection's requests at once; a single one may have more. */
+  /**
+   * Bytes of memory for one connection's requests at once; a single one may have more, as far as
+   * {@link #memory()} allows.
+   */
   public static final int BYTES = Limits.PAYLOAD;
+
+  /** Bytes of memory that each connection has of its own, at most. TLS takes 300 KiB beside it. */
+  public static final int CONNECTION_MEMORY = 1 << 20;
 
   private static final Duration LONGEST = Duration.ofDays(36_500);
 
@@ -31,6 +37,7 @@ public final class NbdServerOptions {
   private Duration handshake = Duration.ofSeconds(10);
   private Duration idle = Duration.ZERO;
   private Duration drain = Duration.ofSeconds(30);
+  private long memory = Runtime.getRuntime().maxMemory() / 2;
   private boolean extendedHeaders;
   private @Nullable NbdTls tls;
   private System.@Nullable Logger log;
@@ -45,6 +52,7 @@ public final class NbdServerOptions {
     copy.handshake = handshake;
     copy.idle = idle;
     copy.drain = drain;
+    copy.memory = memory;
     copy.extendedHeaders = extendedHeaders;
     copy.tls = tls;
     copy.log = log;
@@ -148,6 +156,31 @@ public final class NbdServerOptions {
   /** How long closing waits for requests under way. */
   public Duration drainTime() {
     return drain;
+  }
+
+  /**
+   * How much memory the data of all clients' requests and replies may take together; half of the
+   * heap's limit unless said, though it lies outside of the heap.
+   *
+   * <p>This is a promise: beside it a server takes {@link #CONNECTION_MEMORY} for each connection,
+   * and keeps at most a quarter of it, or 64 MiB, in buffers that nobody uses. A client that finds
+   * no memory left, because others do not take their replies, has its requests done one at a time
+   * and in small pieces. So even 0 works, if slowly.
+   *
+   * @param bytes at least 0
+   */
+  public NbdServerOptions memory(long bytes) {
+    if (bytes < 0) {
+      throw new IllegalArgumentException("memory: " + bytes + " bytes; at least 0");
+    }
+    NbdServerOptions copy = copy();
+    copy.memory = bytes;
+    return copy;
+  }
+
+  /** How many bytes the data of all clients' requests and replies may take together. */
+  public long memory() {
+    return memory;
   }
 
   /**

@@ -64,16 +64,13 @@ final class Outbox {
   }
 
   /**
-   * Writes what remains in a buffer, and returns when that is done.
+   * Writes what remains in buffers, with nothing in between, and returns when that is done.
    *
    * @throws IOException if the connection is broken
    */
-  void sendAndWait(ByteBuffer buffer) throws IOException {
-    if (!buffer.hasRemaining()) {
-      return;
-    }
+  void sendAndWait(ByteBuffer... buffers) throws IOException {
     Sent sent = new Sent();
-    send(new Parcel(List.of(buffer), sent));
+    send(new Parcel(List.of(buffers), sent));
     synchronized (this) {
       boolean interrupted = false;
       while (!sent.done) {

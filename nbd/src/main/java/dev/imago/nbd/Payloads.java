@@ -9,13 +9,13 @@ import java.util.concurrent.atomic.AtomicLong;
 
 /**
  * Direct buffers for the data of requests, used again and again. How many are out at once is the
- * connections' business; of those that nobody uses, {@link #KEPT} bytes are kept and the rest goes
- * back to the system at once, not when the garbage collector finds it.
+ * connections' business; of those that nobody uses, some are kept and the rest goes back to the
+ * system at once, not when the garbage collector finds it.
  *
  * <p>Safe for all threads.
  */
 final class Payloads {
-  /** Bytes of idle buffers that are kept. */
+  /** Bytes of idle buffers that are kept, at most. */
   static final long KEPT = 64 << 20;
 
   private static final int SMALLEST_BITS = 12;
@@ -25,8 +25,17 @@ final class Payloads {
 
   private final Shelf[] shelves = new Shelf[LARGEST_BITS - SMALLEST_BITS + 1];
   private final AtomicLong idleBytes = new AtomicLong();
+  private final AtomicLong usedBytes = new AtomicLong();
+  private final AtomicLong mostBytes = new AtomicLong();
+  private final long kept;
 
-  Payloads() {
+  /**
+   * There are none yet.
+   *
+   * @param kept bytes of idle buffers that are kept
+   */
+  Payloads(long kept) {
+    this.kept = kept;
     Arrays.setAll(shelves, _ -> new Shelf());
   }
 
@@ -43,6 +52,10 @@ final class Payloads {
       memory = Memory.of(1 << bits);
     } else {
       idleBytes.addAndGet(-memory.buffer.capacity());
+    }
+    long used = usedBytes.addAndGet(memory.buffer.capacity());
+    if (used > mostBytes.get()) {
+      mostBytes.accumulateAndGet(used, Math::max);
     }
     return new Payload(this, shelf, memory, size);
   }
@@ -61,9 +74,20 @@ final class Payloads {
     return idleBytes.get();
   }
 
+  /** Bytes of buffers that are out now. */
+  long usedBytes() {
+    return usedBytes.get();
+  }
+
+  /** Bytes of buffers that have ever been out together. */
+  long mostBytes() {
+    return mostBytes.get();
+  }
+
   private void giveBack(Shelf shelf, Memory memory) {
     int size = memory.buffer.capacity();
-    if (idleBytes.addAndGet(size) <= KEPT) {
+    usedBytes.addAndGet(-size);
+    if (idleBytes.addAndGet(size) <= kept) {
       shelf.idle.addFirst(memory);
     } else {
       idleBytes.addAndGet(-size);

@@ -60,6 +60,11 @@ final class ServerStatistics implements NbdServerMXBean {
   }
 
   @Override
+  public long getMemoryInUse() {
+    return server.payloads().usedBytes();
+  }
+
+  @Override
   public long getReads() {
     return reads.sum();
   }

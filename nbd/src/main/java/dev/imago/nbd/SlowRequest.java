@@ -18,17 +18,24 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A request that may have to wait for a disk: done by a thread of the pool, which puts the reply
- * into the connection's outbox.
+ * into the connection's outbox. Or, if there is no memory for that, by the connection's own thread,
+ * in small pieces, each of which is sent before the next one is made.
  */
 final class SlowRequest implements Runnable {
   /** Data of a READ are read in such pieces where the reply may have several. */
-  private static final int PIECE = 1 << 20;
+  static final int PIECE = 1 << 20;
+
+  /** And in such where there is no memory. */
+  private static final int SMALL_PIECE = 128 << 10;
 
   /** A run of zeroes inside a READ is told, not sent, from this length on. */
   static final int HOLE = 4096;
 
   /** Extents of one context in one reply; the client asks again for the rest. */
   static final int MAX_EXTENTS = 1 << 16;
+
+  /** And where there is no memory. */
+  private static final int FEW_EXTENTS = 1 << 12;
 
   /** So many look-ups for one context in one reply. */
   static final int MAX_LOOKUPS = 1 << 17;
@@ -48,13 +55,22 @@ final class SlowRequest implements Runnable {
 
   private final long charge;
 
-  /** Takes over the payload; the request was counted in. */
+  /** Whether it has to do with little memory, and is all that this connection has under way. */
+  private final boolean alone;
+
+  /**
+   * Takes over the payload; the request was counted in.
+   *
+   * @param charge bytes of memory that were counted
+   * @param alone whether there is no memory; to be run by the connection's own thread then
+   */
   SlowRequest(
       Connection connection,
       Agreement agreement,
       Request request,
       Payloads.@Nullable Payload payload,
-      long charge) {
+      long charge,
+      boolean alone) {
     this.connection = connection;
     this.agreement = agreement;
     this.export = agreement.export();
@@ -62,6 +78,7 @@ final class SlowRequest implements Runnable {
     this.request = request;
     this.payload = payload;
     this.charge = charge;
+    this.alone = alone;
   }
 
   @Override
@@ -71,7 +88,9 @@ final class SlowRequest implements Runnable {
         answer();
       }
     } catch (IOException | RuntimeException | OutOfMemoryError e) {
-      tellOf(e);
+      if (!connection.broken()) {
+        tellOf(e);
+      }
     } catch (Throwable e) {
       connection.giveUp(e);
     } finally {
@@ -80,6 +99,10 @@ final class SlowRequest implements Runnable {
       }
       pieceDone();
     }
+  }
+
+  private int mostOfPiece() {
+    return alone ? SMALL_PIECE : PIECE;
   }
 
   private void tellOf(Throwable failure) {
@@ -148,14 +171,21 @@ final class SlowRequest implements Runnable {
     send(null, out.flip());
   }
 
-  private void fail(NbdError error, String text) {
+  private void fail(NbdError error, String text) throws IOException {
     connection.server().statistics().failed();
     ByteBuffer out = ByteBuffer.allocate(ReplyStyle.ROOM);
     style.failed(out, request, error, text);
     send(null, out.flip());
   }
 
-  private void send(Payloads.@Nullable Payload data, ByteBuffer... parts) {
+  private void send(Payloads.@Nullable Payload data, ByteBuffer... parts) throws IOException {
+    if (alone) {
+      try (data) {
+        connection.outbox().sendAndWait(parts);
+      }
+      connection.active();
+      return;
+    }
     Outbox.Parcel parcel =
         new Outbox.Parcel(
             List.of(parts),
@@ -171,7 +201,9 @@ final class SlowRequest implements Runnable {
 
   private void read() throws IOException {
     int length = (int) request.length();
-    if (!style.chunked() || request.has(CommandType.DF)) {
+    if (alone && (!style.chunked() || request.has(CommandType.DF))) {
+      readInPieces(length);
+    } else if (!style.chunked() || request.has(CommandType.DF)) {
       readPiece(request.offset(), length, true);
     } else {
       long end = request.offset() + length;
@@ -191,9 +223,9 @@ final class SlowRequest implements Runnable {
     connection.server().statistics().read(length);
   }
 
-  /** How far data go on, short runs of zeroes among them; at most {@link #PIECE}. */
+  /** How far data go on, short runs of zeroes among them; at most a piece. */
   private int dataRun(long at, long first, long left) throws IOException {
-    long most = Math.min(left, PIECE);
+    long most = Math.min(left, mostOfPiece());
     long run = Math.min(first, most);
     while (run < most) {
       long next = export.zeroRun(at + run, most - run);
@@ -205,7 +237,7 @@ final class SlowRequest implements Runnable {
     return (int) run;
   }
 
-  private void hole(long offset, long length, boolean last) {
+  private void hole(long offset, long length, boolean last) throws IOException {
     ByteBuffer out = ByteBuffer.allocate(ReplyStyle.ROOM);
     style.chunk(out, request, last, new Chunk.Hole(offset, length));
     send(null, out.flip());
@@ -224,11 +256,38 @@ final class SlowRequest implements Runnable {
     send(data, out.flip(), data.buffer().flip());
   }
 
+  /**
+   * A reply with all data in one, sent in pieces all the same: nothing comes in between, as nobody
+   * else has anything to say to this client. A failure behind the first can only be told by hanging
+   * up.
+   */
+  private void readInPieces(int length) throws IOException {
+    ByteBuffer out = ByteBuffer.allocate(64);
+    style.beforeData(out, request, request.offset(), length, true);
+    out.flip();
+    try (Payloads.Payload data = connection.server().payloads().take(SMALL_PIECE)) {
+      for (int done = 0; done < length; ) {
+        ByteBuffer piece = data.buffer().clear().limit(Math.min(SMALL_PIECE, length - done));
+        try {
+          export.read(piece, request.offset() + done);
+        } catch (IOException | RuntimeException e) {
+          if (done == 0) {
+            throw e;
+          }
+          connection.hangUp(request, e);
+          return;
+        }
+        done += piece.flip().limit();
+        send(null, out, piece);
+      }
+    }
+  }
+
   private void cache() throws IOException {
     long end = request.offset() + Math.min(request.length(), MAX_CACHE);
-    try (Payloads.Payload scratch = connection.server().payloads().take(PIECE)) {
+    try (Payloads.Payload scratch = connection.server().payloads().take(mostOfPiece())) {
       for (long at = request.offset(); at < end; ) {
-        ByteBuffer piece = scratch.buffer().clear().limit((int) Math.min(PIECE, end - at));
+        ByteBuffer piece = scratch.buffer().clear().limit((int) Math.min(mostOfPiece(), end - at));
         at += piece.limit();
         export.read(piece, at - piece.limit());
       }
@@ -273,7 +332,7 @@ final class SlowRequest implements Runnable {
   }
 
   private List<StatusExtent> extents(StatusSource source, long length) throws IOException {
-    int most = request.has(CommandType.REQ_ONE) ? 1 : MAX_EXTENTS;
+    int most = request.has(CommandType.REQ_ONE) ? 1 : alone ? FEW_EXTENTS : MAX_EXTENTS;
     List<StatusExtent> extents = new ArrayList<>();
     long run = 0;
     long flags = 0;

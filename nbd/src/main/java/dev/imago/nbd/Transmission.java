@@ -213,11 +213,11 @@ final class Transmission {
   private void write(Request request) throws IOException {
     int length = (int) request.length();
     room(ReplyStyle.ROOM);
-    if (length > WHOLE) {
-      stream(request);
+    if (length > INLINE) {
+      longWrite(request);
       return;
     }
-    boolean now = !request.has(CommandType.FUA) && length <= INLINE;
+    boolean now = !request.has(CommandType.FUA);
     if (now && in.has(length) && writesNow(request)) {
       ByteBuffer received = in.buffer();
       int end = received.position() + length;
@@ -237,6 +237,23 @@ final class Transmission {
     } else {
       handOver(request, payload);
     }
+  }
+
+  /** Leaves it to the pool if there is memory for its data. */
+  private void longWrite(Request request) throws IOException {
+    long charge = Payloads.capacity((int) request.length());
+    if (request.length() > WHOLE || !inFlight.tryEnter(charge)) {
+      stream(request);
+      return;
+    }
+    Payloads.Payload payload;
+    try {
+      payload = take((int) request.length());
+    } catch (IOException | RuntimeException | Error e) {
+      inFlight.leave(charge);
+      throw e;
+    }
+    execute(request, payload, charge);
   }
 
   /** Receives the data of a request. */
@@ -319,22 +336,38 @@ final class Transmission {
 
   /** Leaves a request and its payload to the pool, once there is room for it. */
   private void handOver(Request request, Payloads.@Nullable Payload payload) throws IOException {
-    boolean entered = false;
-    boolean given = false;
     long charge = charge(request, payload);
+    boolean entered;
     try {
-      if (!inFlight.tryEnter(charge)) {
+      entered = inFlight.tryEnter(charge);
+      if (!entered) {
         flush();
-        inFlight.enter(charge);
+        entered = inFlight.enter(charge);
       }
-      entered = true;
-      connection.execute(new SlowRequest(connection, agreement, request, payload, charge));
+    } catch (IOException | RuntimeException | Error e) {
+      if (payload != null) {
+        payload.close();
+      }
+      throw e;
+    }
+    if (entered) {
+      execute(request, payload, charge);
+    } else {
+      // Nothing else of this client is under way: there is room for what takes no memory.
+      inFlight.enter(0);
+      new SlowRequest(connection, agreement, request, payload, 0, true).run();
+    }
+  }
+
+  /** Leaves a request that was counted in to the pool. */
+  private void execute(Request request, Payloads.@Nullable Payload payload, long charge) {
+    boolean given = false;
+    try {
+      connection.execute(new SlowRequest(connection, agreement, request, payload, charge, false));
       given = true;
     } finally {
       if (!given) {
-        if (entered) {
-          inFlight.leave(charge);
-        }
+        inFlight.leave(charge);
         if (payload != null) {
           payload.close();
         }
@@ -345,8 +378,12 @@ final class Transmission {
   /** Bytes of memory that a request and its reply have at most. */
   private long charge(Request request, Payloads.@Nullable Payload payload) {
     if (request.type() == CommandType.READ.code()) {
-      // Whether in one piece or several: a buffer is less than twice as long as what it is for.
-      return 2 * request.length();
+      // A buffer is less than twice as long as what it is for.
+      boolean whole = !style.chunked() || request.has(CommandType.DF);
+      return whole ? Payloads.capacity((int) request.length()) : 2 * request.length();
+    }
+    if (request.type() == CommandType.CACHE.code()) {
+      return SlowRequest.PIECE;
     }
     if (request.type() == CommandType.BLOCK_STATUS.code()) {
       boolean one = request.has(CommandType.REQ_ONE);

@@ -13,9 +13,9 @@ class InFlightTest {
 
   @Test
   void requestsAndBytesOfAConnectionAreLimited() {
-    assertThat(one.tryEnter(1000)).isTrue(); // a single one
+    assertThat(one.tryEnter(90)).isTrue(); // a single one
     assertThat(one.tryEnter(0)).isFalse();
-    one.leave(1000);
+    one.leave(90);
     for (int i = 0; i < 4; i++) {
       assertThat(one.tryEnter(20)).isTrue();
     }
@@ -23,13 +23,22 @@ class InFlightTest {
   }
 
   @Test
-  void connectionHasOneRequestHoweverMuchOthersHold() {
+  void allConnectionsTogetherNeverHaveMoreThanTheBudget() {
+    assertThat(one.tryEnter(101)).isFalse();
     assertThat(one.tryEnter(80)).isTrue();
-    assertThat(two.tryEnter(60)).isTrue();
-    assertThat(two.tryEnter(1)).isFalse();
-    two.leave(60);
+    assertThat(two.tryEnter(21)).isFalse();
     assertThat(two.tryEnter(20)).isTrue();
     assertThat(two.tryEnter(1)).isFalse();
+    assertThat(two.tryEnter(0)).as("what needs no memory").isTrue();
+  }
+
+  @Test
+  void connectionThatHasNothingToGiveBackIsToldToDoWithoutMemory() {
+    assertThat(one.enter(80)).isTrue();
+    assertThat(two.enter(60)).isFalse();
+    assertThat(two.requests()).isZero();
+    assertThat(budget.waiting()).isZero();
+    assertThat(two.enter(0)).isTrue();
   }
 
   @Test

@@ -9,7 +9,7 @@ import java.util.List;
 import org.junit.jupiter.api.Test;
 
 class PayloadsTest {
-  private final Payloads payloads = new Payloads();
+  private final Payloads payloads = new Payloads(Payloads.KEPT);
 
   @Test
   void bufferIsAsLongAsAskedAndUsedAgain() {

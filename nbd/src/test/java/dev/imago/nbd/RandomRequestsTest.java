@@ -14,6 +14,7 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Random;
+import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.Test;
 
 /**
@@ -30,16 +31,21 @@ class RandomRequestsTest {
 
   @Test
   void rawImageKeepsWhatItWasSent() throws Exception {
-    run(Served.raw());
+    run(Served.raw(), o -> o);
   }
 
   @Test
   void qcow2ImageKeepsWhatItWasSent() throws Exception {
-    run(Served.qcow2());
+    run(Served.qcow2(), o -> o);
   }
 
-  private void run(Image image) throws Exception {
-    try (Served served = Served.of(image);
+  @Test
+  void imageKeepsWhatItWasSentAlsoWithoutMemory() throws Exception {
+    run(Served.qcow2(), o -> o.memory(0));
+  }
+
+  private void run(Image image, UnaryOperator<NbdServerOptions> changes) throws Exception {
+    try (Served served = Served.of(image, changes);
         Peer one = Peer.using(served.address(), ReplyStyle.STRUCTURED);
         Peer two = Peer.using(served.address(), ReplyStyle.STRUCTURED)) {
       for (int round = 0; round < ROUNDS; round++) {
