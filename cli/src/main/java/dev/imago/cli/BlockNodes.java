@@ -5,6 +5,7 @@ import dev.imago.OpenOptions;
 import dev.imago.filter.CompressingImage;
 import dev.imago.filter.CopyOnReadImage;
 import dev.imago.filter.FaultStorage;
+import dev.imago.filter.ImageStorage;
 import dev.imago.filter.ThrottleGroup;
 import dev.imago.filter.ThrottledImage;
 import dev.imago.filter.ThrottledStorage;
@@ -18,6 +19,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
@@ -35,6 +37,9 @@ final class BlockNodes {
 
   /** The file at the bottom, where names inside the image are relative to its folder. */
   private @Nullable Path file;
+
+  /** Where the image is that was opened last. */
+  private @Nullable Storage lowest;
 
   /**
    * Nothing is opened yet.
@@ -66,6 +71,7 @@ final class BlockNodes {
     String driver = options.copy().take("driver");
     if (driver == null || !isFilter(driver)) {
       Place place = place(options, above);
+      lowest = place.storage();
       return Images.open(place.storage(), file, place.how().format(place.imageFormat()));
     }
     options.take("driver");
@@ -93,7 +99,8 @@ final class BlockNodes {
     };
   }
 
-  private static boolean isProtocol(String driver) {
+  /** Whether a driver gives bytes that are nobody's disk yet. */
+  static boolean isProtocol(String driver) {
     return switch (driver) {
       case "file", "host_device", "null-co", "null-aio", "blkdebug", "nbd" -> true;
       default -> false;
@@ -230,6 +237,9 @@ final class BlockNodes {
   }
 
   private Storage storage(BlockOptions options, OpenOptions above) throws Failure, IOException {
+    if (isOfImage(options)) {
+      return ofImage(options, above);
+    }
     OpenOptions opened = NodeOptions.take(options, above);
     if (opened.sync() != above.sync()) {
       throw new Failure("Parameter 'cache.no-flush' is supported for formats only");
@@ -240,12 +250,34 @@ final class BlockNodes {
       return between(driver, options, opened);
     }
     if (!isProtocol(driver)) {
-      throw new Failure(
-          isFilter(driver) || Images.formats().contains(driver)
-              ? "driver '" + driver + "' below a format is not supported here"
-              : "Unknown driver '" + driver + "'");
+      throw new Failure("Unknown driver '" + driver + "'");
     }
     return protocol(driver, options, opened);
+  }
+
+  /** Whether what is below a format is a disk itself, and not the bytes of a file. */
+  private static boolean isOfImage(BlockOptions options) {
+    String driver = options.copy().take("driver");
+    return driver != null
+        && switch (driver) {
+          case "compress", "copy-on-read" -> true;
+          case "raw" -> false;
+          default -> Images.formats().contains(driver);
+        };
+  }
+
+  /** Opens an image below a format. Keys and the like are those of the image above. */
+  private Storage ofImage(BlockOptions options, OpenOptions above) throws Failure, IOException {
+    OpenOptions own =
+        OpenOptions.of(above.references())
+            .writable(above.writable())
+            .sync(above.sync())
+            .direct(above.direct())
+            .forceShare(above.forceShare())
+            .nativeAccess(above.nativeAccess())
+            .resolver(above.resolver());
+    Image image = image(options, own);
+    return new ImageStorage(image, Objects.requireNonNull(lowest));
   }
 
   /** What may stand between a format and its file. */

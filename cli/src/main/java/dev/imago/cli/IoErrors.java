@@ -11,6 +11,9 @@ final class IoErrors {
   /** What everything is that has no better name. */
   static final String IO = "Input/output error";
 
+  /** What is not there for this image. */
+  static final String UNSUPPORTED = "Operation not supported";
+
   private IoErrors() {}
 
   /**
@@ -20,7 +23,7 @@ final class IoErrors {
    */
   static String text(Terminal terminal, IOException thrown) {
     if (thrown instanceof UnsupportedFeatureException) {
-      return "Operation not supported";
+      return UNSUPPORTED;
     }
     if (thrown instanceof FileSystemException e
         && !(thrown instanceof AccessDeniedException)

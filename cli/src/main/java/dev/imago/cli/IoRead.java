@@ -1,6 +1,7 @@
 package dev.imago.cli;
 
 import dev.imago.image.Image;
+import dev.imago.qcow2.Qcow2;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.List;
@@ -17,6 +18,7 @@ import org.jspecify.annotations.Nullable;
  * @param quiet whether nothing is told of a request that succeeds
  * @param machine whether statistics are for programs
  * @param dump whether the bytes are printed
+ * @param vmState whether the offset is one in the saved state of a machine
  */
 record IoRead(
     String name,
@@ -27,7 +29,8 @@ record IoRead(
     long checked,
     boolean quiet,
     boolean machine,
-    boolean dump) {
+    boolean dump,
+    boolean vmState) {
 
   /** Longer requests are cut, for the sake of memory. */
   static final int PIECE = 16 << 20;
@@ -58,7 +61,6 @@ record IoRead(
     if (arguments.has('b')) {
       requireSectors(operands.get(0), guestOffset, "offset");
       requireSectors(operands.get(1), length, "count");
-      throw IoFailure.said("read failed: Operation not supported");
     }
     IoRead read =
         new IoRead(
@@ -70,7 +72,8 @@ record IoRead(
             checked,
             arguments.has('q'),
             arguments.has('C'),
-            arguments.has('v'));
+            arguments.has('v'),
+            arguments.has('b'));
     if (!read.run(io.terminal(), io.image())) {
       throw IoFailure.silent();
     }
@@ -120,14 +123,19 @@ record IoRead(
         IoVector.sum(lengths),
         arguments.has('q'),
         arguments.has('C'),
-        arguments.has('v'));
+        arguments.has('v'),
+        false);
   }
 
   /** Does it, and tells what came of it; false if it failed or the pattern was another. */
   boolean run(Terminal terminal, Image image) {
     long length = IoVector.sum(lengths);
-    if (IoVector.outside(image, guestOffset, length)) {
+    if (!vmState && IoVector.outside(image, guestOffset, length)) {
       terminal.line(name + " failed: " + IoErrors.IO);
+      return false;
+    }
+    if (vmState && !image.format().equals("qcow2")) {
+      terminal.line(name + " failed: " + IoErrors.UNSUPPORTED);
       return false;
     }
     boolean same = true;
@@ -139,7 +147,12 @@ record IoRead(
         int piece = (int) Math.min(PIECE, length - done);
         ByteBuffer buffer = ByteBuffer.allocate(piece);
         long start = System.nanoTime();
-        image.read(IoVector.split(buffer, done, lengths), guestOffset + done);
+        if (vmState) {
+          Qcow2.readVmState(image, buffer, guestOffset + done);
+          buffer.flip();
+        } else {
+          image.read(IoVector.split(buffer, done, lengths), guestOffset + done);
+        }
         nanos += System.nanoTime() - start;
         same &= pattern == null || hasPattern(buffer, done, pattern);
         if (dump && !quiet) {

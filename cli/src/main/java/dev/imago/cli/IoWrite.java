@@ -2,6 +2,7 @@ package dev.imago.cli;
 
 import dev.imago.image.Image;
 import dev.imago.image.Mapping;
+import dev.imago.qcow2.Qcow2;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
@@ -42,7 +43,9 @@ record IoWrite(
   enum Kind {
     DATA,
     ZEROES,
-    COMPRESSED
+    COMPRESSED,
+    /** The saved state of a machine; the offset is one in it. */
+    VM_STATE
   }
 
   /** Bytes that are repeated. */
@@ -94,13 +97,11 @@ record IoWrite(
     if (file != null) {
       pattern = contents(file);
     }
-    if (vmState) {
-      throw IoFailure.said("write failed: Operation not supported");
-    }
+    Kind kind = zeroes ? Kind.ZEROES : compressed ? Kind.COMPRESSED : Kind.DATA;
     IoWrite write =
         new IoWrite(
             "write",
-            zeroes ? Kind.ZEROES : compressed ? Kind.COMPRESSED : Kind.DATA,
+            vmState ? Kind.VM_STATE : kind,
             guestOffset,
             List.of(length),
             pattern,
@@ -210,8 +211,10 @@ record IoWrite(
     long length = IoVector.sum(lengths);
     String problem = null;
     long nanos = 0;
-    if (IoVector.outside(image, guestOffset, length)) {
+    if (kind != Kind.VM_STATE && IoVector.outside(image, guestOffset, length)) {
       problem = IoErrors.IO;
+    } else if (kind == Kind.VM_STATE && !image.format().equals("qcow2")) {
+      problem = IoErrors.UNSUPPORTED;
     } else {
       @Nullable ByteBuffer bytes = kind == Kind.ZEROES ? null : pattern.piece(length);
       long start = System.nanoTime();
@@ -241,7 +244,7 @@ record IoWrite(
           && (partOfData(image, guestOffset / cluster * cluster, guestOffset)
               || partOfData(
                   image, (guestOffset + length) / cluster * cluster, guestOffset + length))) {
-        return "Operation not supported";
+        return IoErrors.UNSUPPORTED;
       }
       image.writeZeroes(guestOffset, length, mayUnmap, fua);
       return null;
@@ -252,7 +255,11 @@ record IoWrite(
     long done = 0;
     do {
       bytes.clear().limit((int) Math.min(bytes.capacity(), length - done));
-      image.write(IoVector.split(bytes, done, lengths), guestOffset + done, fua);
+      if (kind == Kind.VM_STATE) {
+        Qcow2.writeVmState(image, bytes.slice(), guestOffset + done);
+      } else {
+        image.write(IoVector.split(bytes, done, lengths), guestOffset + done, fua);
+      }
       done += bytes.limit();
     } while (done < length);
     return null;

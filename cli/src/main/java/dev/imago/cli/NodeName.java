@@ -75,6 +75,7 @@ record NodeName(@Nullable String exact, Dict full) {
 
   private static NodeName format(BlockOptions options, Dict full, boolean typed) {
     BlockOptions below = options.takeBelow("file.");
+    String driver = below.copy().take("driver");
     String name = options.take("filename");
     NodeName file =
         name == null
@@ -83,7 +84,8 @@ record NodeName(@Nullable String exact, Dict full) {
     boolean part = putIfThere(options, "offset", full, typed);
     part |= putIfThere(options, "size", full, typed);
     full.put("file", file.full);
-    return new NodeName(part ? null : file.exact, full);
+    boolean all = !part && (driver == null || BlockNodes.isProtocol(driver));
+    return new NodeName(all ? file.exact : null, full);
   }
 
   private static boolean putIfThere(BlockOptions from, String name, Dict full, boolean typed) {

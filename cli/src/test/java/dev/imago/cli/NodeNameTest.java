@@ -21,6 +21,8 @@ class NodeNameTest {
           driver=raw,file.driver=null-aio|null-aio://
           driver=qcow2,file.driver=blkdebug,file.image.filename=x|blkdebug::x
           driver=qcow2,file.driver=blkdebug,file.config=c,file.image.filename=x|blkdebug:c:x
+          driver=qcow2,file.driver=raw,file.file.filename=x|json:{"driver": "qcow2", "file": {"driver": "raw", "file": {"driver": "file", "filename": "x"}}}
+          driver=qcow2,file.driver=qcow2,file.file.filename=x|json:{"driver": "qcow2", "file": {"driver": "qcow2", "file": {"driver": "file", "filename": "x"}}}
           driver=null-co,size=1M|json:{"driver": "null-co", "size": "1M"}
           driver=raw,offset=512,file.filename=x|json:{"offset": "512", "driver": "raw", "file": {"driver": "file", "filename": "x"}}
           driver=compress,file.driver=qcow2,file.file.filename=x|json:{"driver": "compress", "file": {"driver": "qcow2", "file": {"driver": "file", "filename": "x"}}}

@@ -20,6 +20,7 @@ import java.nio.ByteBuffer;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
@@ -301,6 +302,33 @@ public final class Qcow2 {
    */
   public static void deleteSnapshot(Image image, String idOrName) throws IOException {
     qcow2(image).deleteSnapshot(idOrName);
+  }
+
+  /**
+   * Fills {@code dst} with the saved state of a virtual machine, which lies behind the end of the
+   * disk. What was never saved reads as zero.
+   *
+   * @param offset in bytes from the start of the state
+   */
+  public static void readVmState(Image image, ByteBuffer dst, long offset) throws IOException {
+    Objects.checkFromIndexSize(offset, dst.remaining(), Long.MAX_VALUE);
+    qcow2(image).readVmState(dst, offset);
+  }
+
+  /**
+   * Saves the state of a virtual machine behind the end of the disk: where the next snapshot finds
+   * it, which is told nothing of its size. Growing the disk over it drops it. Waits for the
+   * requests under way, and holds others back; as durable as a write.
+   *
+   * @param src all that remains
+   * @param offset in bytes from the start of the state
+   * @throws UnsupportedFeatureException if the image has a data file
+   * @throws dev.imago.storage.StorageIoException {@code File too large} if it lies behind what an
+   *     L1 table of the largest size can map; nothing was written then
+   */
+  public static void writeVmState(Image image, ByteBuffer src, long offset) throws IOException {
+    Objects.checkFromIndexSize(offset, src.remaining(), Long.MAX_VALUE);
+    qcow2(image).writeVmState(src, offset);
   }
 
   /**

@@ -43,6 +43,7 @@ final class Qcow2Image implements Image {
   private final CompressedWriter compressor;
   private final FixedMappings fixed;
   private final Resizer resizer;
+  private final VmState vmState;
   private final SnapshotOperations snapshotOperations;
   private final KeySlots keySlots;
 
@@ -63,6 +64,7 @@ final class Qcow2Image implements Image {
     this.compressor = new CompressedWriter(metadata, writer, codec);
     this.fixed = new FixedMappings(metadata, reader, writer, backing);
     this.resizer = new Resizer(metadata, fixed, writer, backing);
+    this.vmState = new VmState(metadata, reader, writer, resizer);
     this.snapshotOperations = new SnapshotOperations(metadata);
     this.keySlots = new KeySlots(metadata, parts);
   }
@@ -424,6 +426,28 @@ final class Qcow2Image implements Image {
           metadata.beforeMove();
         },
         () -> snapshotOperations.delete(idOrName));
+  }
+
+  /** See {@link Qcow2#readVmState}. */
+  void readVmState(ByteBuffer dst, long offset) throws IOException {
+    int token = requests.enter();
+    try {
+      vmState.read(dst, offset);
+    } catch (CorruptImageException e) {
+      throw corrupt(e);
+    } finally {
+      requests.leave(token);
+    }
+  }
+
+  /** See {@link Qcow2#writeVmState}. */
+  void writeVmState(ByteBuffer src, long offset) throws IOException {
+    exclusively(
+        () -> {
+          vmState.requirePossible(src.remaining(), offset);
+          metadata.beforeChange();
+        },
+        () -> vmState.write(src, offset));
   }
 
   /** See {@link Qcow2#compact}. */

@@ -96,6 +96,7 @@ final class Resizer {
       if (metadata.rawData) {
         metadata.data.resize(newSize, space(preallocation));
       }
+      dropVmState(oldSize, newSize);
       clearNewPart(oldSize, newSize);
       if (preallocation != Preallocation.OFF) {
         preallocate(oldSize, newSize, preallocation);
@@ -134,6 +135,17 @@ final class Resizer {
     }
   }
 
+  /** What a machine has saved behind the end of the disk would become part of it. */
+  private void dropVmState(long oldSize, long newSize) throws IOException {
+    long tables = Math.min(geometry.l1Entries(newSize), metadata.l1.length());
+    for (long table = geometry.l1Entries(oldSize); table < tables; table++) {
+      if (metadata.l1.target(table) != 0) {
+        long start = table * geometry.l2Coverage();
+        fixed.discard(start, Math.min(geometry.l2Coverage(), newSize - start), Discard.TO_BACKING);
+      }
+    }
+  }
+
   /**
    * Makes what appears behind the old end read as zero: the rest of the old last cluster, which
    * nobody could see, and what a longer backing image has there.
@@ -149,7 +161,8 @@ final class Resizer {
     }
   }
 
-  private void growL1(long entries) throws IOException {
+  /** Makes room for more L2 tables; none is made. */
+  void growL1(long entries) throws IOException {
     long clusters = geometry.clusters(entries * Geometry.ENTRY_BYTES);
     Allocator.Taken taken = metadata.allocator.takeTogether(clusters);
     long place = geometry.clusterOffset(taken.firstCluster());

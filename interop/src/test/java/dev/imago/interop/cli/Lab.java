@@ -42,6 +42,7 @@ final class Lab {
     qcow2Images();
     chains();
     rawImages();
+    nested();
     layers();
     damaged();
     bitmaps();
@@ -81,6 +82,8 @@ final class Lab {
         "convert", "-c", "-O", "qcow2", "-o", "extended_l2=on", file("base.q"), file("subcomp.q"));
     Qemu.io(file("subcomp.q"), List.of("write -P 6 513k 1k"));
     create("lazy.q", "1M", "-o", "lazy_refcounts=on,compat=1.1");
+    create("state.q", "1M", "-o", "cluster_size=4k");
+    Qemu.io(file("state.q"), List.of("write -b -P 5 0 1M"));
     stale();
     create("prealloc.q", "1M", "-o", "preallocation=metadata");
     create("zeroes.q", "1M");
@@ -240,6 +243,15 @@ final class Lab {
     Qemu.img(
         "create", "-q", "-f", "qcow2", "-u", "-b", "r.raw", "-F", "raw", file("onraw.q"), "1M");
     run("cd " + FIXTURES + " && qemu-img create -q -f qcow2 -u -b ./loop.q -F qcow2 loop.q 1M");
+  }
+
+  /** An image on the disk of another one, which is as a device to it. */
+  private static void nested() throws Exception {
+    create("inner.q", "1M");
+    Qemu.io(file("inner.q"), List.of("write -P 1 0 64k", "write -P 2 256k 64k"));
+    Qemu.img("convert", "-f", "raw", "-O", "qcow2", file("inner.q"), file("nested.q"));
+    Files.copy(FIXTURES.resolve("nested.q"), FIXTURES.resolve("tight.q"));
+    Qemu.img("resize", "-q", file("nested.q"), "4M");
   }
 
   /** Layers of all lengths, each with data of its own. */
