@@ -64,6 +64,11 @@ public final class OurServer implements Closeable {
     return ready;
   }
 
+  /** The number of its process. */
+  long pid() {
+    return process.pid();
+  }
+
   /** SIGKILL. */
   public void kill() throws InterruptedException {
     process.destroyForcibly().waitFor();

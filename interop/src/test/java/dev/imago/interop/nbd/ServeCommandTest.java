@@ -96,7 +96,7 @@ class ServeCommandTest {
   }
 
   @Test
-  void serviceManagerIsToldWhenClientsCanConnect() throws Exception {
+  void serviceManagerIsToldWhenClientsCanConnectAndWhenTheEndHasBegun() throws Exception {
     Path told = folder.resolve("told");
     Path script = folder.resolve("listen.py");
     Files.writeString(
@@ -106,7 +106,8 @@ class ServeCommandTest {
         s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         s.bind(sys.argv[1])
         print("listening", flush=True)
-        print(s.recv(1000).decode())
+        while True:
+            print(s.recv(1000).decode(), flush=True)
         """);
     Process manager =
         new ProcessBuilder("/usr/bin/python3", script.toString(), told.toString()).start();
@@ -120,6 +121,7 @@ class ServeCommandTest {
         assertThat(out.readLine()).isEqualTo("READY=1");
         assertThat(out.readLine()).isEqualTo("MAINPID=" + server.pid());
         assertThat(size("")).isEqualTo("4194304");
+        assertThat(out.readLine()).isEqualTo("STOPPING=1");
         assertThat(server.waitFor()).isZero();
       } finally {
         server.destroyForcibly();
