@@ -6,20 +6,13 @@ import dev.imago.nbd.wire.ExportQuery;
 import dev.imago.nbd.wire.Greeting;
 import dev.imago.nbd.wire.Limits;
 import dev.imago.nbd.wire.ListedExport;
-import dev.imago.nbd.wire.MetaContext;
 import dev.imago.nbd.wire.NbdProtocolException;
 import dev.imago.nbd.wire.OptionHeader;
-import dev.imago.nbd.wire.OptionReplyHeader;
 import dev.imago.nbd.wire.OptionReplyType;
 import dev.imago.nbd.wire.OptionType;
 import dev.imago.nbd.wire.Text;
 import java.io.IOException;
 import java.nio.ByteBuffer;
-import java.nio.charset.StandardCharsets;
-import java.util.ArrayList;
-import java.util.List;
-import java.util.Map;
-import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -37,17 +30,12 @@ final class Handshake {
 
   private final NbdServer server;
   private final Incoming in;
-  private final ByteBuffer out;
-  private Transport transport;
+  private final OptionReplies replies;
+  private final ContextChoice contexts;
   private boolean encrypted;
   private boolean fixedNewstyle;
   private boolean noZeroes;
   private ReplyStyle style = ReplyStyle.SIMPLE;
-
-  /** For which export meta contexts were chosen, and which. */
-  private @Nullable ServedExport chosenFor;
-
-  private List<StatusSource> chosen = List.of();
 
   /**
    * Begins.
@@ -56,14 +44,14 @@ final class Handshake {
    */
   Handshake(NbdServer server, Transport transport, Incoming in, ByteBuffer out) {
     this.server = server;
-    this.transport = transport;
     this.in = in;
-    this.out = out;
+    this.replies = new OptionReplies(transport, out);
+    this.contexts = new ContextChoice(replies);
   }
 
   /** What requests and replies go through after the handshake. */
   Transport transport() {
-    return transport;
+    return replies.transport();
   }
 
   /**
@@ -73,8 +61,8 @@ final class Handshake {
    * @throws NbdProtocolException if the client broke the protocol
    */
   @Nullable Agreement run() throws IOException {
-    new Greeting(Greeting.FIXED_NEWSTYLE | Greeting.NO_ZEROES).write(out.clear());
-    send();
+    new Greeting(Greeting.FIXED_NEWSTYLE | Greeting.NO_ZEROES).write(replies.buffer());
+    replies.send();
     if (!in.fill(Greeting.CLIENT_FLAGS_BYTES)) {
       return null;
     }
@@ -101,17 +89,17 @@ final class Handshake {
       }
       if (header.length() > MAX_OPTION) {
         if (type == OptionType.SET_META_CONTEXT) {
-          forgetContexts(); // also by one that fails
+          contexts.forget(); // also by one that fails
         }
         in.skip(header.length());
-        reply(header, OptionReplyType.ERR_TOO_BIG, "option data longer than 64 KiB");
+        replies.end(header, OptionReplyType.ERR_TOO_BIG, "option data longer than 64 KiB");
         continue;
       }
       in.require((int) header.length());
       ByteBuffer data = in.buffer().slice(in.buffer().position(), (int) header.length());
       in.buffer().position(in.buffer().position() + (int) header.length());
       if (type == OptionType.ABORT) {
-        reply(header, OptionReplyType.ACK, "");
+        replies.acknowledge(header);
         return null;
       }
       Agreement agreement = option(header, type, data);
@@ -125,11 +113,12 @@ final class Handshake {
   private @Nullable Agreement option(
       OptionHeader header, @Nullable OptionType type, ByteBuffer data) throws IOException {
     if (server.stopping()) {
-      reply(header, OptionReplyType.ERR_SHUTDOWN, "the server is shutting down");
+      replies.end(header, OptionReplyType.ERR_SHUTDOWN, "the server is shutting down");
       return null;
     }
     if (server.options().tls() != null && !encrypted && type != OptionType.STARTTLS) {
-      reply(header, OptionReplyType.ERR_TLS_REQD, "Use of TLS is required: STARTTLS comes first");
+      replies.end(
+          header, OptionReplyType.ERR_TLS_REQD, "Use of TLS is required: STARTTLS comes first");
       return null;
     }
     try {
@@ -147,7 +136,7 @@ final class Handshake {
         case null, default -> unsupported(header);
       }
     } catch (Malformed e) {
-      reply(header, OptionReplyType.ERR_INVALID, e.getMessage());
+      replies.end(header, OptionReplyType.ERR_INVALID, e.getMessage());
     }
     return null;
   }
@@ -188,7 +177,7 @@ final class Handshake {
   }
 
   private void unsupported(OptionHeader header) throws IOException {
-    reply(
+    replies.end(
         header,
         OptionReplyType.ERR_UNSUP,
         "Unsupported option " + Integer.toUnsignedString(header.option()));
@@ -213,47 +202,47 @@ final class Handshake {
     if (export == null || server.stopping()) {
       throw new NbdProtocolException("no export '" + Text.printable(name) + "'");
     }
-    out.clear();
+    ByteBuffer out = replies.buffer();
     out.putLong(export.size()).putShort((short) export.flags(style, server.shared()));
     if (!noZeroes) {
       out.put(new byte[NO_ZEROES_PADDING]);
     }
-    send();
+    replies.send();
     return agreed(export);
   }
 
   private Agreement agreed(ServedExport export) {
-    return new Agreement(export, style, export == chosenFor ? chosen : List.of());
+    return new Agreement(export, style, contexts.of(export));
   }
 
   private void list(OptionHeader header, ByteBuffer data) throws IOException, Malformed {
     requireNoData(data);
     for (ServedExport export : server.exports()) {
       ListedExport listed = new ListedExport(export.name(), export.description());
-      reply(header, OptionReplyType.SERVER, listed.bytes(), listed::write);
+      replies.add(header, OptionReplyType.SERVER, listed.bytes(), listed::write);
     }
-    reply(header, OptionReplyType.ACK, "");
+    replies.acknowledge(header);
   }
 
   private void startTls(OptionHeader header, ByteBuffer data) throws IOException, Malformed {
     requireNoData(data);
     NbdTls tls = server.options().tls();
     if (tls == null) {
-      reply(header, OptionReplyType.ERR_POLICY, "TLS not configured");
+      replies.end(header, OptionReplyType.ERR_POLICY, "TLS not configured");
       return;
     }
-    if (encrypted || !(transport instanceof PlainTransport plain)) {
+    if (encrypted || !(replies.transport() instanceof PlainTransport plain)) {
       throw new Malformed("TLS is already in use");
     }
     // Whatever is here was sent in clear, perhaps by somebody in between.
     in.requireEmpty();
-    reply(header, OptionReplyType.ACK, "");
-    transport = TlsTransport.over(plain, tls.serverEngine());
-    in.switchTo(transport);
+    replies.acknowledge(header);
+    Transport secure = TlsTransport.over(plain, tls.serverEngine());
+    replies.switchTo(secure);
+    in.switchTo(secure);
     encrypted = true;
     style = ReplyStyle.SIMPLE;
-    chosenFor = null;
-    chosen = List.of();
+    contexts.forget();
   }
 
   private @Nullable Agreement info(OptionHeader header, ByteBuffer data)
@@ -264,21 +253,21 @@ final class Handshake {
       return null;
     }
     if (query.infoTypes().contains(ExportInfo.NAME)) {
-      reply(header, new ExportInfo.Name(export.name()));
+      replies.add(header, new ExportInfo.Name(export.name()));
     }
     if (!export.description().isEmpty()) {
-      reply(header, new ExportInfo.Description(export.description()));
+      replies.add(header, new ExportInfo.Description(export.description()));
     }
-    reply(header, new ExportInfo.BlockSize(1, 4096, Limits.PAYLOAD));
-    reply(header, new ExportInfo.Export(export.size(), export.flags(style, server.shared())));
-    reply(header, OptionReplyType.ACK, "");
+    replies.add(header, new ExportInfo.BlockSize(1, 4096, Limits.PAYLOAD));
+    replies.add(header, new ExportInfo.Export(export.size(), export.flags(style, server.shared())));
+    replies.acknowledge(header);
     return header.option() == OptionType.GO.code() ? agreed(export) : null;
   }
 
   private @Nullable ServedExport find(OptionHeader header, String name) throws IOException {
     ServedExport export = server.export(name);
     if (export == null) {
-      reply(
+      replies.end(
           header, OptionReplyType.ERR_UNKNOWN, "export '" + Text.printable(name) + "' not present");
     }
     return export;
@@ -287,11 +276,11 @@ final class Handshake {
   private void structuredReply(OptionHeader header, ByteBuffer data) throws IOException, Malformed {
     requireNoData(data);
     if (style == ReplyStyle.EXTENDED) {
-      reply(header, OptionReplyType.ERR_EXT_HEADER_REQD, "extended headers are in use");
+      replies.end(header, OptionReplyType.ERR_EXT_HEADER_REQD, "extended headers are in use");
       return;
     }
     style = ReplyStyle.STRUCTURED;
-    reply(header, OptionReplyType.ACK, "");
+    replies.acknowledge(header);
   }
 
   private void extendedHeaders(OptionHeader header, ByteBuffer data) throws IOException, Malformed {
@@ -301,7 +290,7 @@ final class Handshake {
     }
     requireNoData(data);
     style = ReplyStyle.EXTENDED;
-    reply(header, OptionReplyType.ACK, "");
+    replies.acknowledge(header);
   }
 
   private ContextQuery contextQuery(ByteBuffer data) throws Malformed {
@@ -314,79 +303,17 @@ final class Handshake {
   private void listContexts(OptionHeader header, ByteBuffer data) throws IOException, Malformed {
     ContextQuery query = contextQuery(data);
     ServedExport export = find(header, query.export());
-    if (export == null) {
-      return;
+    if (export != null) {
+      contexts.list(header, query, export);
     }
-    for (String name : export.contexts().keySet()) {
-      boolean wanted =
-          query.queries().isEmpty()
-              || query.queries().stream().anyMatch(q -> name.equals(q) || isFamily(name, q));
-      if (wanted) {
-        MetaContext context = new MetaContext(0, name);
-        reply(header, OptionReplyType.META_CONTEXT, context.bytes(), context::write);
-      }
-    }
-    reply(header, OptionReplyType.ACK, "");
-  }
-
-  /** Whether a query names a namespace, or all dirty bitmaps. */
-  private static boolean isFamily(String name, String query) {
-    return name.startsWith(query)
-        && (query.indexOf(':') == query.length() - 1 || query.equals(MetaContext.BITMAP));
-  }
-
-  private void forgetContexts() {
-    chosenFor = null;
-    chosen = List.of();
   }
 
   private void setContexts(OptionHeader header, ByteBuffer data) throws IOException, Malformed {
-    forgetContexts();
+    contexts.forget(); // also by one that fails
     ContextQuery query = contextQuery(data);
     ServedExport export = find(header, query.export());
-    if (export == null) {
-      return;
+    if (export != null) {
+      contexts.set(header, query, export);
     }
-    List<StatusSource> sources = new ArrayList<>();
-    for (Map.Entry<String, StatusSource> context : export.contexts().entrySet()) {
-      if (query.queries().contains(context.getKey())) {
-        MetaContext selected = new MetaContext(sources.size(), context.getKey());
-        sources.add(context.getValue());
-        reply(header, OptionReplyType.META_CONTEXT, selected.bytes(), selected::write);
-      }
-    }
-    chosenFor = export;
-    chosen = sources;
-    reply(header, OptionReplyType.ACK, "");
-  }
-
-  private void reply(OptionHeader header, ExportInfo info) throws IOException {
-    reply(header, OptionReplyType.INFO, info.bytes(), info::write);
-  }
-
-  /** A reply with a text for people, and the last of its option. */
-  private void reply(OptionHeader header, OptionReplyType type, String text) throws IOException {
-    reply(
-        header,
-        type,
-        Text.bytes(text),
-        buffer -> buffer.put(text.getBytes(StandardCharsets.UTF_8)));
-    send();
-  }
-
-  private void reply(
-      OptionHeader header, OptionReplyType type, int length, Consumer<ByteBuffer> data)
-      throws IOException {
-    if (out.remaining() < OptionReplyHeader.BYTES + length) {
-      send();
-    }
-    new OptionReplyHeader(header.option(), type.code(), length).write(out);
-    data.accept(out);
-  }
-
-  /** Sends what was put together. */
-  private void send() throws IOException {
-    transport.write(out.flip());
-    out.clear();
   }
 }

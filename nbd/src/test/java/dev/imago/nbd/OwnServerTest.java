@@ -16,6 +16,7 @@ import java.io.IOException;
 import java.net.UnixDomainSocketAddress;
 import java.nio.ByteBuffer;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -42,7 +43,10 @@ class OwnServerTest {
   private NbdServer serve(Image image, @Nullable NbdTls tls) throws IOException {
     return NbdServer.listen(
         UnixDomainSocketAddress.of(folder.resolve("s")),
-        NbdServerOptions.of(NbdExport.of("disk", image)).tls(tls));
+        // Both ends of a TLS handshake on a busy machine may need more than the usual time.
+        NbdServerOptions.of(NbdExport.of("disk", image))
+            .tls(tls)
+            .handshakeTime(Duration.ofMinutes(1)));
   }
 
   private static Image qcow2(MemoryStorage storage) throws IOException {
