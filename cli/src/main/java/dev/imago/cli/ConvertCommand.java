@@ -18,224 +18,55 @@ import org.jspecify.annotations.Nullable;
 
 /** {@code convert}: copies what guests see in images into another image. */
 final class ConvertCommand {
-  private static final int MAX_SPARSE = 16 << 20;
-
-  private static final Option[] OPTIONS = {
-    Option.flag('h', "help"),
-    Option.value('f'),
-    Option.value('O'),
-    Option.value('o'),
-    Option.value('t'),
-    Option.value('T'),
-    new Option('B', "backing", true),
-    new Option('b', "backing", true),
-    new Option('F', "backing-format", true),
-    Option.value('S'),
-    Option.value('m'),
-    Option.flag('W'),
-    Option.flag('C'),
-    Option.flag('c'),
-    Option.flag('n'),
-    Option.flag('p'),
-    Option.flag('q'),
-    Option.flag('U', "force-share"),
-    Option.flag("target-is-zero"),
-    Option.value("progress"),
-    Option.flag("deterministic"),
-    Option.value("compression-level"),
-    Option.value("compat-window"),
-    Option.value('l'),
-    Option.value('r'),
-    Option.value("object"),
-    Option.flag("image-opts"),
-    Option.flag("target-image-opts"),
-    Option.flag("bitmaps"),
-    Option.flag("skip-broken-bitmaps"),
-    Option.flag("salvage")
-  };
-
   private final Terminal terminal;
-  private @Nullable String sourceFormat;
-  private @Nullable String askedFormat;
-  private String targetFormat = "raw";
-  private final StringBuilder list = new StringBuilder();
-  private String targetCache = "unsafe";
-  private String sourceCache = "writeback";
-  private @Nullable String backing;
-  private @Nullable String backingFormat;
-  private @Nullable String snapshot;
-  private int sparse = 4096;
-  private int parallelism;
-  private long rate;
-  private boolean sparseAsked;
-  private boolean offload;
-  private boolean compressed;
-  private int compressionLevel = -1;
-  private boolean compatWindow;
-  private boolean deterministic;
-  private boolean existing;
-  private boolean quiet;
-  private boolean forceShare;
-  private boolean targetIsZero;
-  private @Nullable Salvage salvage;
-  private boolean bitmaps;
-  private boolean skipBroken;
-  private boolean imageOpts;
-  private boolean targetImageOpts;
-  private ProgressOutput.Style style = ProgressOutput.Style.NONE;
+  private final ConvertOptions asked;
 
-  private ConvertCommand(Terminal terminal) {
+  private ConvertCommand(Terminal terminal, ConvertOptions asked) {
     this.terminal = terminal;
+    this.asked = asked;
   }
 
   static int run(Terminal terminal, String[] args) throws Exception {
-    GetOpt options = new GetOpt(args, 0, true, OPTIONS);
-    ConvertCommand command = new ConvertCommand(terminal);
+    GetOpt options = new GetOpt(args, 0, true, ConvertOptions.ALL);
+    ConvertOptions asked = new ConvertOptions(terminal);
     for (String option = options.next(); option != null; option = options.next()) {
       if (option.equals("help")) {
         return Help.command(terminal, "convert");
       }
-      command.take(option, options.value());
+      asked.take(option, options.value());
     }
-    if (OptionList.asksForHelp(command.list.toString())) {
-      CreateCommand.requireFormat(command.targetFormat);
+    if (OptionList.asksForHelp(asked.list())) {
+      CreateCommand.requireFormat(asked.targetFormat);
       boolean target = options.operands().size() > 1;
-      terminal.print(FormatOption.describe(command.targetFormat, target));
+      terminal.print(FormatOption.describe(asked.targetFormat, target));
       return 0;
     }
-    command.requireSense();
-    command.run(options.operands());
+    asked.requireSense();
+    new ConvertCommand(terminal, asked).run(options.operands());
     return 0;
-  }
-
-  private void take(String option, String value) throws Failure {
-    switch (option) {
-      case "f" -> sourceFormat = value;
-      case "O" -> {
-        askedFormat = value;
-        targetFormat = value;
-      }
-      case "o" -> CreateCommand.append(list, value);
-      case "t" -> targetCache = value;
-      case "T" -> sourceCache = value;
-      case "backing" -> backing = value;
-      case "backing-format" -> backingFormat = value;
-      case "S" -> sparse = sparse(value);
-      case "r" -> rate = Size.require(terminal, "rate limit", value, 0, Long.MAX_VALUE);
-      case "m" -> parallelism = parallelism(value);
-      // Several threads write wherever they are: the order is never kept.
-      case "W" -> {}
-      // The library lets the kernel copy where that is possible, asked or not.
-      case "C" -> offload = true;
-      case "c" -> compressed = true;
-      case "n" -> existing = true;
-      case "p" -> style = ProgressOutput.Style.HUMAN;
-      case "q" -> quiet = true;
-      case "force-share" -> forceShare = true;
-      case "salvage" -> salvage = new Salvage();
-      case "target-is-zero" -> targetIsZero = true;
-      case "deterministic" -> deterministic = true;
-      case "compression-level" -> compressionLevel = level(value);
-      case "compat-window" -> compatWindow = compatWindow(value);
-      case "l" -> {
-        SnapshotCommand.requireValid(value);
-        snapshot = value;
-      }
-      case "bitmaps" -> bitmaps = true;
-      case "skip-broken-bitmaps" -> skipBroken = true;
-      case "progress" -> style = ProgressOutput.style(value);
-      case "object" -> terminal.secrets().add(value);
-      case "image-opts" -> imageOpts = true;
-      case "target-image-opts" -> targetImageOpts = true;
-      default -> throw new IllegalArgumentException(option);
-    }
-  }
-
-  private int sparse(String text) throws Failure {
-    sparseAsked = true;
-    String noun = "buffer size for sparse output";
-    long size = Size.require(terminal, noun, text, 0, Long.MAX_VALUE);
-    if (size % 512 != 0 || size > MAX_SPARSE) {
-      throw new Failure(
-          "Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up to "
-              + MAX_SPARSE
-              + ". Select 0 to disable sparse detection (fully allocates output).");
-    }
-    return (int) size;
-  }
-
-  private static int parallelism(String text) throws Failure {
-    int number = 0;
-    if (text.matches("[0-9]{1,3}")) {
-      number = Integer.parseInt(text);
-    }
-    if (number < 1 || number > 16) {
-      throw new Failure(
-          "Invalid number of coroutines. Allowed number of coroutines is between 1 and 16");
-    }
-    return number;
-  }
-
-  private static int level(String text) throws Failure {
-    int number = text.matches("[0-9]{1,2}") ? Integer.parseInt(text) : 0;
-    if (number < 1 || number > 22) {
-      throw new Failure("Invalid compression level. Allowed are 1 to 9 for zlib, 1 to 22 for zstd");
-    }
-    return number;
-  }
-
-  private static boolean compatWindow(String text) throws Failure {
-    if (!text.equals("12") && !text.equals("15")) {
-      throw new Failure("Invalid window. Allowed are 12 (4 KiB) and 15 (32 KiB)");
-    }
-    return text.equals("12");
-  }
-
-  /** Refuses options that contradict each other. */
-  private void requireSense() throws Failure {
-    if (skipBroken && !bitmaps) {
-      throw new Failure("Use of --skip-broken-bitmaps requires --bitmaps");
-    }
-    if (offload && compressed) {
-      throw new Failure("Cannot enable copy offloading when -c is used");
-    }
-    if (!compressed && (compressionLevel > 0 || compatWindow)) {
-      throw new Failure("--compression-level and --compat-window require use of -c flag");
-    }
-    if (offload && sparseAsked) {
-      throw new Failure("Cannot enable copy offloading when -S is used");
-    }
-    if (offload && salvage != null) {
-      throw new Failure("Cannot use copy offloading in salvaging mode");
-    }
-    if (existing && !list.isEmpty()) {
-      throw new Failure("-o has no effect when skipping image creation");
-    }
-    if (targetImageOpts && !existing) {
-      throw new Failure("--target-image-opts requires use of -n flag");
-    }
-    if (targetIsZero && !existing) {
-      throw new Failure("--target-is-zero requires use of -n flag");
-    }
   }
 
   private void run(List<String> operands) throws Exception {
     if (operands.size() < 2) {
       throw new Failure("Must specify image file name");
     }
-    CacheMode.source(sourceCache);
+    CacheMode.source(asked.sourceCache);
     var progress =
-        new ProgressOutput(terminal, "convert", quiet ? ProgressOutput.Style.NONE : style, 1);
+        new ProgressOutput(
+            terminal, "convert", asked.quiet ? ProgressOutput.Style.NONE : asked.style, 1);
     List<Image> sources = new ArrayList<>();
     boolean done = false;
     try {
       progress.begin();
       for (String operand : operands.subList(0, operands.size() - 1)) {
-        Source source = Source.of(operand, imageOpts, sourceFormat);
+        Source source = Source.of(operand, asked.imageOpts, asked.sourceFormat);
         sources.add(Opening.image(source.name(), sourceOptions(source)));
       }
-      if (snapshot != null) {
-        useSnapshot(sources, Source.of(operands.getFirst(), imageOpts, sourceFormat), snapshot);
+      if (asked.snapshot != null) {
+        useSnapshot(
+            sources,
+            Source.of(operands.getFirst(), asked.imageOpts, asked.sourceFormat),
+            asked.snapshot);
       }
       copy(sources, operands.getLast(), progress);
       progress.end();
@@ -252,14 +83,14 @@ final class ConvertCommand {
   }
 
   private OpenOptions sourceOptions(Source source) throws Failure {
-    CacheMode mode = CacheMode.source(sourceCache);
+    CacheMode mode = CacheMode.source(asked.sourceCache);
     OpenOptions options =
         source
             .options(terminal.secrets())
             .direct(mode.direct())
             .sync(mode.sync())
-            .forceShare(forceShare);
-    return salvage == null ? options : options.rescue();
+            .forceShare(asked.forceShare);
+    return asked.salvage == null ? options : options.rescue();
   }
 
   /** Opens the only source anew, as it was when a snapshot of it was made. */
@@ -274,24 +105,24 @@ final class ConvertCommand {
 
   /** What could not be read. */
   private void tellHoles() {
-    if (salvage == null || quiet) {
+    if (asked.salvage == null || asked.quiet) {
       return;
     }
-    for (Salvage.Hole hole : salvage.holes()) {
+    for (Salvage.Hole hole : asked.salvage.holes()) {
       terminal.error(
           "warning: error while reading offset %d, %d bytes: %s"
               .formatted(hole.guestOffset(), hole.length(), hole.why()));
     }
-    if (salvage.more()) {
+    if (asked.salvage.more()) {
       terminal.error(
           "warning: there may be more such places; %d bytes could not be read, all together"
-              .formatted(salvage.bytes()));
+              .formatted(asked.salvage.bytes()));
     }
   }
 
   private void copy(List<Image> sources, String operand, ProgressOutput progress) throws Exception {
-    if (bitmaps) {
-      ConvertBitmaps.requireThere(sources, skipBroken);
+    if (asked.bitmaps) {
+      ConvertBitmaps.requireThere(sources, asked.skipBroken);
     }
     long size = 0;
     for (Image source : sources) {
@@ -299,68 +130,72 @@ final class ConvertCommand {
     }
     // Only an image that exists can be named by a list of options: -n is required.
     Source known =
-        Source.of(operand, targetImageOpts, targetImageOpts ? askedFormat : targetFormat);
+        Source.of(
+            operand,
+            asked.targetImageOpts,
+            asked.targetImageOpts ? asked.askedFormat : asked.targetFormat);
     FileName target = known.name();
     @Nullable CreateParameters parameters =
-        existing ? null : parameters(target, size, sources.size());
-    CacheMode mode = CacheMode.target(targetCache);
+        asked.existing ? null : parameters(target, size, sources.size());
+    CacheMode mode = CacheMode.target(asked.targetCache);
     Convert convert =
         Convert.from(sources.toArray(new Image[0]))
-            .sparseSize(sparse)
+            .sparseSize(asked.sparse)
             .bitmaps(
-                bitmaps
-                    ? skipBroken ? Convert.Bitmaps.CONSISTENT : Convert.Bitmaps.ALL
+                asked.bitmaps
+                    ? asked.skipBroken ? Convert.Bitmaps.CONSISTENT : Convert.Bitmaps.ALL
                     : Convert.Bitmaps.NONE)
             .direct(mode.direct())
             .sync(mode.sync())
-            .keepBacking(backing != null)
-            .compressed(compressed)
-            .compressionLevel(compressionLevel)
-            .compatWindow(compatWindow)
-            .deterministic(deterministic)
-            .rate(rate)
+            .keepBacking(asked.backing != null)
+            .compressed(asked.compressed)
+            .compressionLevel(asked.compressionLevel)
+            .compatWindow(asked.compatWindow)
+            .deterministic(asked.deterministic)
+            .rate(asked.rate)
             .references(
                 Safety.referencesTo(
-                    backing == null || target.nodes() != null
+                    asked.backing == null || target.nodes() != null
                         ? null
-                        : Images.resolveName(target.path(), backing)))
+                        : Images.resolveName(target.path(), asked.backing)))
             .progress(progress);
-    if (parallelism > 0) {
-      convert = convert.parallelism(parallelism);
+    if (asked.parallelism > 0) {
+      convert = convert.parallelism(asked.parallelism);
     }
-    if (salvage != null) {
-      convert = convert.salvage(salvage);
+    if (asked.salvage != null) {
+      convert = convert.salvage(asked.salvage);
     }
     if (parameters != null && target.nodes() == null) {
       create(convert, target, parameters, progress);
       progress.made();
     } else {
-      boolean zero = targetIsZero || parameters != null && createIn(target, parameters, sources);
+      boolean zero =
+          asked.targetIsZero || parameters != null && createIn(target, parameters, sources);
       copyInto(convert.targetIsZero(zero), known, mode, size, sources);
     }
-    if (bitmaps) {
+    if (asked.bitmaps) {
       ConvertBitmaps.warnOfSkipped(terminal, sources.getFirst());
     }
   }
 
-  /** What the new image is to look like; may set {@link #backing} from {@code -o}. */
+  /** What the new image is to look like; may set {@link ConvertOptions#backing} from {@code -o}. */
   private CreateParameters parameters(FileName target, long size, int sources) throws Failure {
-    CreateCommand.requireFormat(targetFormat);
+    CreateCommand.requireFormat(asked.targetFormat);
     target.requireLocal();
-    CreateParameters parameters = new CreateParameters(terminal, targetFormat);
-    parameters.set(list.toString());
+    CreateParameters parameters = new CreateParameters(terminal, asked.targetFormat);
+    parameters.set(asked.list());
     parameters.set("size", Long.toString(size));
-    parameters.setBacking(backing, backingFormat);
-    backing = parameters.get("backing_file");
-    if (backing != null && sources > 1) {
+    parameters.setBacking(asked.backing, asked.backingFormat);
+    asked.backing = parameters.get("backing_file");
+    if (asked.backing != null && sources > 1) {
       throw new Failure(
           "Having a backing file for the target makes no sense when concatenating multiple input"
               + " images");
     }
-    if (backing != null && !parameters.has("backing_fmt")) {
+    if (asked.backing != null && !parameters.has("backing_fmt")) {
       throw new Failure("Use of backing file requires explicit backing format");
     }
-    if (compressed) {
+    if (asked.compressed) {
       requireCompressible();
       if (parameters.encrypted()) {
         throw new Failure("Compression and encryption not supported at the same time");
@@ -377,7 +212,7 @@ final class ConvertCommand {
   }
 
   private void requireCompressible() throws Failure {
-    if (targetFormat.equals("raw")) {
+    if (asked.targetFormat.equals("raw")) {
       throw new Failure("Compression not supported for this file format");
     }
   }
@@ -393,8 +228,8 @@ final class ConvertCommand {
     } catch (Failure e) {
       throw whileConverting(target, e);
     }
-    if (bitmaps && (!targetFormat.equals("qcow2") || options.version() < 3)) {
-      throw ConvertBitmaps.notInTarget(targetFormat);
+    if (asked.bitmaps && (!asked.targetFormat.equals("qcow2") || options.version() < 3)) {
+      throw ConvertBitmaps.notInTarget(asked.targetFormat);
     }
     requireBacking(path, target, parameters);
     progress.making(Files.exists(path, LinkOption.NOFOLLOW_LINKS) ? null : path);
@@ -413,23 +248,28 @@ final class ConvertCommand {
   private boolean createIn(FileName target, CreateParameters parameters, List<Image> sources)
       throws Failure {
     try {
-      if (bitmaps
-          && (!targetFormat.equals("qcow2") || parameters.toLibrary(Path.of("")).version() < 3)) {
-        throw ConvertBitmaps.notInTarget(targetFormat);
+      if (asked.bitmaps
+          && (!asked.targetFormat.equals("qcow2")
+              || parameters.toLibrary(Path.of("")).version() < 3)) {
+        throw ConvertBitmaps.notInTarget(asked.targetFormat);
       }
-      if (backing != null) {
-        CreateCommand.backing(target, backing, parameters, false);
+      if (asked.backing != null) {
+        CreateCommand.backing(target, asked.backing, parameters, false);
       }
       parameters.create(target, sources);
     } catch (Failure e) {
       throw whileConverting(target, e);
     }
-    return targetFormat.equals("qcow2") && backing == null;
+    return asked.targetFormat.equals("qcow2") && asked.backing == null;
   }
 
   private Failure whileConverting(FileName target, Failure failure) {
     return new Failure(
-        target.typed() + ": error while converting " + targetFormat + ": " + failure.getMessage(),
+        target.typed()
+            + ": error while converting "
+            + asked.targetFormat
+            + ": "
+            + failure.getMessage(),
         1,
         failure);
   }
@@ -437,12 +277,12 @@ final class ConvertCommand {
   /** The image that the new one stands on must be there. */
   private void requireBacking(Path target, FileName name, CreateParameters parameters)
       throws Failure {
-    if (backing == null) {
+    if (asked.backing == null) {
       return;
     }
-    Safety.vetBacking(target, backing, parameters.get("backing_fmt"), true);
+    Safety.vetBacking(target, asked.backing, parameters.get("backing_fmt"), true);
     String why;
-    FileName typed = FileName.of(backing);
+    FileName typed = FileName.of(asked.backing);
     try {
       typed.requireLocal();
       Path path = Images.resolveName(target, typed.literal());
@@ -450,7 +290,9 @@ final class ConvertCommand {
       try {
         Images.open(
                 path,
-                Opening.options(parameters.get("backing_fmt")).forceShare(forceShare).withoutKey())
+                Opening.options(parameters.get("backing_fmt"))
+                    .forceShare(asked.forceShare)
+                    .withoutKey())
             .close();
         return;
       } catch (IOException e) {
@@ -465,7 +307,7 @@ final class ConvertCommand {
   private void copyInto(
       Convert convert, Source target, CacheMode mode, long size, List<Image> sources)
       throws Exception {
-    if (compressed) {
+    if (asked.compressed) {
       requireCompressible();
     }
     try (Image image =
@@ -476,16 +318,16 @@ final class ConvertCommand {
                 .writable(true)
                 .direct(mode.direct())
                 .sync(mode.sync())
-                .compressionLevel(compressionLevel)
-                .compatWindow(compatWindow))) {
+                .compressionLevel(asked.compressionLevel)
+                .compatWindow(asked.compatWindow))) {
       if (target.name().nodes() != null) {
         Exports.refuseSource(image.name(), sources);
       }
       if (image.size() < size) {
         throw new Failure("output file is smaller than input file");
       }
-      if (bitmaps && (!image.format().equals("qcow2") || !Qcow2.bitmaps(image).supported())) {
-        throw ConvertBitmaps.notInTarget(targetFormat);
+      if (asked.bitmaps && (!image.format().equals("qcow2") || !Qcow2.bitmaps(image).supported())) {
+        throw ConvertBitmaps.notInTarget(asked.targetFormat);
       }
       try {
         convert.to(image);

@@ -3,6 +3,7 @@ package dev.imago.cli;
 import dev.imago.Images;
 import dev.imago.OpenOptions;
 import dev.imago.filter.FaultStorage;
+import dev.imago.filter.ImageStorage;
 import dev.imago.qcow2.Qcow2;
 import dev.imago.qcow2.Qcow2Info;
 import dev.imago.storage.Storage;
@@ -71,9 +72,14 @@ final class NodeLook {
           format,
           storage.size(),
           storage instanceof FaultStorage ? -1 : storage.allocatedBytes(), // as QEMU has it
-          qcow2 == null ? 0 : qcow2.clusterSize(),
+          qcow2 != null ? qcow2.clusterSize() : clusterBytesBelow(storage),
           qcow2 != null || place.isOfFile(),
           qcow2);
     }
+  }
+
+  /** What is raw has the clusters of what is below it, if that is an image. */
+  private static long clusterBytesBelow(Storage storage) {
+    return storage instanceof ImageStorage image ? image.clusterSize() : 0;
   }
 }

@@ -42,6 +42,11 @@ public final class ImageStorage implements Storage {
     return image.readOnly();
   }
 
+  /** The image's unit of allocation in bytes; see {@link Image#clusterSize()}. */
+  public int clusterSize() {
+    return image.clusterSize();
+  }
+
   @Override
   public int requestAlignment() {
     return 1;
