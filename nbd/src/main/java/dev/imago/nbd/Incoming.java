@@ -78,6 +78,19 @@ final class Incoming {
     return goesOn ? n : -1;
   }
 
+  /** Whether the client has sent anything more, or its last. Does not wait. */
+  boolean more() throws IOException {
+    if (buffer.hasRemaining()) {
+      return true;
+    }
+    buffer.clear();
+    try {
+      return transport.more(buffer);
+    } finally {
+      buffer.flip();
+    }
+  }
+
   /** As {@link #fill}, where the client may not leave. */
   void require(int bytes) throws IOException {
     if (!fill(bytes)) {

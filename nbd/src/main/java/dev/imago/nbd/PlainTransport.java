@@ -26,7 +26,7 @@ final class PlainTransport implements Transport {
   private final Wait toWrite;
   private volatile long deadline = Long.MAX_VALUE;
 
-  /** Takes over a connected channel, in the mode that it is in and stays in. */
+  /** Takes over a connected channel, in the mode that it is in and stays in between the calls. */
   PlainTransport(SocketChannel channel) {
     this.channel = channel;
     this.toRead = new Wait(SelectionKey.OP_READ);
@@ -51,6 +51,19 @@ final class PlainTransport implements Transport {
         return n;
       }
       toRead.await();
+    }
+  }
+
+  @Override
+  public boolean more(ByteBuffer dst) throws IOException {
+    if (!channel.isBlocking()) {
+      return channel.read(dst) != 0;
+    }
+    channel.configureBlocking(false);
+    try {
+      return channel.read(dst) != 0;
+    } finally {
+      channel.configureBlocking(true);
     }
   }
 

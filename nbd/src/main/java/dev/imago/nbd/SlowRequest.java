@@ -45,6 +45,7 @@ final class SlowRequest implements Runnable {
 
   private final Connection connection;
   private final Agreement agreement;
+  private final Lockstep lockstep;
   private final ServedExport export;
   private final ReplyStyle style;
   private final Request request;
@@ -54,6 +55,9 @@ final class SlowRequest implements Runnable {
   private final AtomicInteger pieces = new AtomicInteger(1);
 
   private final long charge;
+
+  /** Whether the last of its reply was on its way, or there will be none. */
+  private boolean answered;
 
   /** Whether it has to do with little memory, and is all that this connection has under way. */
   private final boolean alone;
@@ -67,12 +71,14 @@ final class SlowRequest implements Runnable {
   SlowRequest(
       Connection connection,
       Agreement agreement,
+      Lockstep lockstep,
       Request request,
       Payloads.@Nullable Payload payload,
       long charge,
       boolean alone) {
     this.connection = connection;
     this.agreement = agreement;
+    this.lockstep = lockstep;
     this.export = agreement.export();
     this.style = agreement.style();
     this.request = request;
@@ -97,12 +103,21 @@ final class SlowRequest implements Runnable {
       if (payload != null) {
         payload.close();
       }
+      answered();
       pieceDone();
     }
   }
 
   private int mostOfPiece() {
     return alone ? SMALL_PIECE : PIECE;
+  }
+
+  /** Before the client can know it. */
+  private void answered() {
+    if (!answered) {
+      answered = true;
+      lockstep.answered();
+    }
   }
 
   private void tellOf(Throwable failure) {
@@ -168,6 +183,7 @@ final class SlowRequest implements Runnable {
     }
     ByteBuffer out = ByteBuffer.allocate(ReplyStyle.ROOM);
     style.done(out, request);
+    answered();
     send(null, out.flip());
   }
 
@@ -175,6 +191,7 @@ final class SlowRequest implements Runnable {
     connection.server().statistics().failed();
     ByteBuffer out = ByteBuffer.allocate(ReplyStyle.ROOM);
     style.failed(out, request, error, text);
+    answered();
     send(null, out.flip());
   }
 
@@ -253,6 +270,9 @@ final class SlowRequest implements Runnable {
     }
     ByteBuffer out = ByteBuffer.allocate(64);
     style.beforeData(out, request, offset, length, last);
+    if (last) {
+      answered();
+    }
     send(data, out.flip(), data.buffer().flip());
   }
 

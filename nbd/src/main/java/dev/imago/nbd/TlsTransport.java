@@ -163,6 +163,19 @@ final class TlsTransport implements Transport {
     return n;
   }
 
+  @Override
+  public boolean more(ByteBuffer dst) throws IOException {
+    if (opened.hasRemaining() || received.hasRemaining()) {
+      return true;
+    }
+    received.clear();
+    try {
+      return below.more(received);
+    } finally {
+      received.flip();
+    }
+  }
+
   /** New keys and the like, which may come between any two records. */
   private void afterwards(HandshakeStatus status) throws IOException {
     if (status == HandshakeStatus.NEED_TASK) {

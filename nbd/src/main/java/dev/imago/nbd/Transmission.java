@@ -13,8 +13,9 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Reads the requests of one client. What needs no waiting is answered here, and the answers are
- * sent together when there is no further request at hand; everything else is left to the pool. For
- * the connection's own thread.
+ * sent together when there is no further request at hand; so is a flush, a short write or read of a
+ * client that waits for each answer. Everything else is left to the pool. For the connection's own
+ * thread.
  */
 final class Transmission {
   /** Answers are collected up to this size. */
@@ -44,6 +45,10 @@ final class Transmission {
   private final Outbox outbox;
   private final InFlight inFlight;
   private final ServerStatistics statistics;
+  private final Lockstep lockstep = new Lockstep();
+
+  /** Whether the request that was read last may be done here though that may take time. */
+  private boolean waits;
 
   Transmission(
       Connection connection,
@@ -121,9 +126,11 @@ final class Transmission {
       refuse(request, refusal.error(), refusal.text());
       return;
     }
+    waits = lockstep.met(in.buffer().remaining() <= payload && batch.position() == 0);
     switch (type) {
       case READ -> read(request);
       case WRITE -> write(request);
+      case FLUSH -> flush(request);
       case BLOCK_STATUS -> handOver(request, payload > 0 ? take((int) payload) : null);
       case null, default -> handOver(request, null);
     }
@@ -199,7 +206,61 @@ final class Transmission {
     }
     style.beforeData(batch, request, request.offset(), length, true);
     batch.limit(batch.position() + length);
-    return export.readNow(batch, request.offset());
+    if (!export.readNow(batch, request.offset())) {
+      if (!waits) {
+        return false;
+      }
+      waiting(() -> export.read(batch, request.offset()));
+    }
+    return true;
+  }
+
+  /** Something that takes time. */
+  private interface Step {
+    void run() throws IOException;
+  }
+
+  /** Does something that takes time, and looks whether the client has waited for it. */
+  private void waiting(Step step) throws IOException {
+    // It has nothing else under way, so that there is room.
+    inFlight.enter(0);
+    try {
+      step.run();
+    } finally {
+      inFlight.leave(0);
+    }
+    // Before it is answered: after that it may send its next one.
+    if (moreHasCome()) {
+      lockstep.broken();
+    }
+  }
+
+  private boolean moreHasCome() {
+    try {
+      return in.more();
+    } catch (IOException e) {
+      return true; // who reads next meets it, too
+    }
+  }
+
+  private void flush(Request request) throws IOException {
+    if (!waits) {
+      handOver(request, null);
+      return;
+    }
+    room(ReplyStyle.ROOM);
+    answer(request, () -> waiting(export::flush));
+  }
+
+  /** Does something, and says that it is done, or why not. */
+  private void answer(Request request, Step step) throws IOException {
+    try {
+      step.run();
+    } catch (IOException | RuntimeException e) {
+      refuse(request, connection.errorOf(request, e), Refusal.text(e));
+      return;
+    }
+    style.done(batch, request);
   }
 
   /** What there is to be read; all is data where it does not matter. */
@@ -217,20 +278,20 @@ final class Transmission {
       longWrite(request);
       return;
     }
-    boolean now = !request.has(CommandType.FUA);
-    if (now && in.has(length) && writesNow(request)) {
-      ByteBuffer received = in.buffer();
-      int end = received.position() + length;
-      writeNow(request, received.slice(received.position(), length));
-      received.position(end);
-      return;
-    }
     if (length == 0) {
       handOver(request, null);
       return;
     }
+    boolean now = waits || !request.has(CommandType.FUA) && writesNow(request);
+    if (now && in.has(length)) {
+      ByteBuffer received = in.buffer();
+      ByteBuffer data = received.slice(received.position(), length);
+      received.position(received.position() + length);
+      writeNow(request, data);
+      return;
+    }
     Payloads.Payload payload = take(length);
-    if (now && writesNow(request)) {
+    if (now) {
       try (payload) {
         writeNow(request, payload.buffer());
       }
@@ -281,56 +342,29 @@ final class Transmission {
   }
 
   private void writeNow(Request request, ByteBuffer data) throws IOException {
-    try {
-      export.write(data, request.offset(), false);
-      statistics.wrote(request.length());
-      style.done(batch, request);
-    } catch (IOException | RuntimeException e) {
-      refuse(request, connection.errorOf(request, e), Refusal.text(e));
-    }
+    boolean fua = request.has(CommandType.FUA) || export.writeThrough();
+    answer(
+        request,
+        () -> {
+          if (waits && (fua || !writesNow(request))) {
+            waiting(() -> export.write(data, request.offset(), fua));
+            export.lookForCache(request.offset());
+          } else {
+            export.write(data, request.offset(), false);
+          }
+          statistics.wrote(request.length());
+        });
   }
 
   /** Writes a long run piece by piece as it comes in. */
   private void stream(Request request) throws IOException {
-    int length = (int) request.length();
     flush();
-    Exception failure = null;
-    try (Payloads.Payload piece = connection.server().payloads().take(INLINE)) {
-      ByteBuffer data = piece.buffer();
-      for (int done = 0; done < length; done += data.limit()) {
-        in.read(data.clear().limit(Math.min(INLINE, length - done)));
-        connection.active();
-        if (failure == null) {
-          failure = written(data.flip(), request.offset() + done);
-        }
-      }
-    }
-    if (failure == null && (request.has(CommandType.FUA) || export.writeThrough())) {
-      failure = flushed();
-    }
+    Exception failure = new LongWrite(connection, export, in).run(request);
     if (failure != null) {
       refuse(request, connection.errorOf(request, failure), Refusal.text(failure));
     } else {
-      statistics.wrote(length);
+      statistics.wrote(request.length());
       style.done(batch, request);
-    }
-  }
-
-  private @Nullable Exception written(ByteBuffer data, long offset) {
-    try {
-      export.write(data, offset, false);
-      return null;
-    } catch (IOException | RuntimeException e) {
-      return e;
-    }
-  }
-
-  private @Nullable Exception flushed() {
-    try {
-      export.flush();
-      return null;
-    } catch (IOException | RuntimeException e) {
-      return e;
     }
   }
 
@@ -355,7 +389,8 @@ final class Transmission {
     } else {
       // Nothing else of this client is under way: there is room for what takes no memory.
       inFlight.enter(0);
-      new SlowRequest(connection, agreement, request, payload, 0, true).run();
+      lockstep.handedOver();
+      new SlowRequest(connection, agreement, lockstep, request, payload, 0, true).run();
     }
   }
 
@@ -363,7 +398,9 @@ final class Transmission {
   private void execute(Request request, Payloads.@Nullable Payload payload, long charge) {
     boolean given = false;
     try {
-      connection.execute(new SlowRequest(connection, agreement, request, payload, charge, false));
+      lockstep.handedOver();
+      connection.execute(
+          new SlowRequest(connection, agreement, lockstep, request, payload, charge, false));
       given = true;
     } finally {
       if (!given) {
