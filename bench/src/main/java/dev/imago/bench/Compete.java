@@ -35,6 +35,7 @@ final class Compete {
     List<String> empty = List.of();
     List<String> java = List.of();
     int rounds;
+    double seconds = 2;
     boolean quick;
     Pattern only = Pattern.compile("");
   }
@@ -78,6 +79,7 @@ final class Compete {
         case "--empty" -> options.empty = List.of(args[++i]);
         case "--java" -> options.java = Files.readAllLines(Path.of(args[++i]));
         case "--rounds" -> options.rounds = Integer.parseInt(args[++i]);
+        case "--seconds" -> options.seconds = Double.parseDouble(args[++i]);
         case "--only" -> options.only = Pattern.compile(args[++i], Pattern.CASE_INSENSITIVE);
         case "--quick" -> options.quick = true;
         default -> throw new IllegalArgumentException(args[i]);
@@ -98,6 +100,9 @@ final class Compete {
       System.out.print(
           "\n" + new FirstWrites(options.folder, inputs, options.java, rounds(true)).report());
     }
+    var settings =
+        new NbdRows.Settings(options.folder, options.imago, rounds(false), options.seconds);
+    new NbdRows(settings, inputs).report(this::wanted, System.out);
   }
 
   private static Report.Line line(Row row) {

@@ -86,6 +86,39 @@ final class Inputs {
     return make("random.qcow2", path -> convert("raw", raw, path));
   }
 
+  /** A disk with something in every cluster, half as long as the random data. */
+  Path disk() throws IOException {
+    return make("disk.qcow2", path -> filled(path, dataBytes() / 2));
+  }
+
+  /** The same, twice as long as the random data. */
+  Path large() throws IOException {
+    return make("large.qcow2", path -> filled(path, 2 * dataBytes()));
+  }
+
+  /** Nothing, as long as the random data. */
+  Path emptyCopy() throws IOException {
+    return make(
+        "empty-copy.qcow2",
+        path -> tool("qemu-img", "create", "-q", "-f", "qcow2", path, dataBytes()));
+  }
+
+  private void filled(Path path, long bytes) throws IOException {
+    tool("qemu-img", "create", "-q", "-f", "qcow2", path, bytes);
+    long piece = Math.min(bytes, GIB);
+    List<Object> words = new ArrayList<>(List.of("qemu-io", "-t", "unsafe", "-f", "qcow2"));
+    for (long at = 0; at < bytes; at += piece) {
+      words.addAll(List.of("-c", "write -q -P 7 " + at + " " + piece));
+    }
+    words.add(path);
+    tool(words.toArray());
+  }
+
+  /** Has nothing of a file wait to be written. */
+  void settle(Path path) throws IOException {
+    tool("sync", path);
+  }
+
   /** A real file system with real files, half empty: /usr/share of this machine. */
   Path tree() throws IOException {
     return make(

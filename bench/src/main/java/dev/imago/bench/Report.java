@@ -60,7 +60,7 @@ final class Report {
     return String.format(Locale.ROOT, form, value);
   }
 
-  private static String ratio(double a, double b) {
+  static String ratio(double a, double b) {
     return String.format(Locale.ROOT, "%.2f", a / b);
   }
 }

@@ -1,0 +1,305 @@
+package dev.imago.bench;
+
+import java.io.IOException;
+import java.io.PrintStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.Predicate;
+
+/**
+ * NBD servers side by side: {@code imago serve} and {@code qemu-nbd}, with threads and with
+ * io_uring, over Unix sockets, from the same image or from copies of it.
+ *
+ * <p>The servers of a case live through all of its rounds; before, each does so many requests that
+ * a JVM has compiled what they need, however slow the machine is, and those are not measured. In
+ * each round every server has its turn, in an order that changes from round to round, while the
+ * others have nothing to do.
+ */
+final class NbdRows {
+  private static final long MIB = 1 << 20;
+
+  private final Settings settings;
+  private final Inputs inputs;
+  private final NbdLoad load;
+  private final List<String> notes = new ArrayList<>();
+
+  NbdRows(Settings settings, Inputs inputs) {
+    this.settings = settings;
+    this.inputs = inputs;
+    this.load = new NbdLoad(settings.folder, settings.seconds);
+  }
+
+  /**
+   * What the user asked for.
+   *
+   * @param folder for sockets and images
+   * @param imago starts Imago's command line; its process must become the server
+   * @param rounds how often each server has its turn
+   * @param seconds how long a run takes
+   */
+  record Settings(Path folder, List<String> imago, int rounds, double seconds) {}
+
+  /** Which server. */
+  private enum Peer {
+    QEMU_THREADS,
+    QEMU_IO_URING,
+    IMAGO
+  }
+
+  /** From what is served. */
+  private enum Disk {
+    /** All servers have the same file, read-only. */
+    SHARED,
+    /** Each has a copy of its own. */
+    COPIED,
+    /** Each has an image in which nothing is. */
+    EMPTY,
+    /** As {@link #EMPTY}, a new one for each run, and a new server. */
+    NEW
+  }
+
+  /** One run of a case. */
+  private interface Run {
+    NbdLoad.Done on(String uri, int number) throws IOException;
+  }
+
+  private record Case(String name, Disk disk, Source source, Run warmUp, Run run) {
+    Case(String name, Disk disk, Source source, Run run) {
+      this(name, disk, source, run, run);
+    }
+  }
+
+  private interface Source {
+    Path path() throws IOException;
+  }
+
+  /**
+   * Measures all cases whose names are wanted.
+   *
+   * @param out is given Markdown, each row as soon as it is known; nothing if there are none
+   */
+  void report(Predicate<String> wanted, PrintStream out) throws IOException {
+    List<Case> cases = cases().stream().filter(each -> wanted.test(each.name)).toList();
+    if (cases.isEmpty()) {
+      return;
+    }
+    out.print("\n" + NbdReport.HEADING);
+    for (Case each : cases) {
+      System.err.println("measuring " + each.name);
+      out.print(NbdReport.row(measure(each)));
+    }
+    notes.stream().distinct().forEach(note -> out.print("\n" + note + "\n"));
+  }
+
+  private List<Case> cases() {
+    List<Case> cases = new ArrayList<>();
+    for (int depth : new int[] {1, 16}) {
+      String behind = ", " + depth + " in flight";
+      cases.add(fio("random read of 4 KiB" + behind, Disk.SHARED, "randread", "4k", depth, 1));
+      cases.add(fio("random write of 4 KiB" + behind, Disk.COPIED, "randwrite", "4k", depth, 1));
+    }
+    cases.add(
+        new Case(
+            "nbd: allocating random write of 4 KiB, 16 in flight",
+            Disk.EMPTY,
+            inputs::emptyQcow2,
+            this::allocating));
+    cases.add(fio("sequential read of 1 MiB, 4 in flight", Disk.SHARED, "read", "1m", 4, 1));
+    cases.add(fio("sequential write of 1 MiB, 4 in flight", Disk.COPIED, "write", "1m", 4, 1));
+    cases.add(
+        new Case(
+            "nbd: random write of 4 KiB with FUA",
+            Disk.COPIED,
+            inputs::disk,
+            (uri, _) -> load.fioOnce(uri, warmUp("randwrite", "4k", "--fsync=1")),
+            (uri, _) -> load.fua(uri)));
+    for (int jobs : new int[] {1, 8}) {
+      String who = jobs == 1 ? "1 job" : jobs + " jobs";
+      cases.add(
+          fio(
+              "random write of 4 KiB, fsync=1, " + who,
+              Disk.COPIED,
+              "randwrite",
+              "4k",
+              1,
+              jobs,
+              "--fsync=1"));
+    }
+    long bytes = inputs.dataBytes();
+    cases.add(copyFrom(inputs::randomQcow2, bytes));
+    cases.add(
+        new Case(
+            "nbd: nbdcopy of " + size(bytes) + " to it",
+            Disk.NEW,
+            this::emptyAsRandom,
+            (uri, _) -> load.copy(inputs.random().toString(), uri, bytes)));
+    cases.add(copyFrom(inputs::large, 2 * bytes));
+    return cases;
+  }
+
+  private Case fio(
+      String name, Disk disk, String what, String block, int depth, int jobs, String... more) {
+    List<String> words = new ArrayList<>(List.of("--rw=" + what, "--bs=" + block));
+    words.addAll(List.of("--iodepth=" + depth, "--numjobs=" + jobs));
+    words.addAll(List.of(more));
+    String[] options = words.toArray(new String[0]);
+    return new Case(
+        "nbd: " + name,
+        disk,
+        inputs::disk,
+        (uri, _) -> load.fioOnce(uri, warmUp(what, block, more)),
+        (uri, _) -> load.fio(uri, options));
+  }
+
+  /** The same requests, many at once where they do not wait for a disk. */
+  private List<String> warmUp(String what, String block, String... more) {
+    List<String> words = new ArrayList<>(List.of("--rw=" + what, "--bs=" + block));
+    boolean waits = more.length > 0;
+    words.add("--iodepth=" + (waits ? 1 : 16));
+    int perSecond = waits ? 250 : block.equals("4k") ? 5000 : 250;
+    words.add("--number_ios=" + Math.max(1, (long) (settings.seconds * perSecond)));
+    words.addAll(List.of(more));
+    return words;
+  }
+
+  private Case copyFrom(Source source, long bytes) {
+    return new Case(
+        "nbd: nbdcopy of " + size(bytes) + " from it",
+        Disk.SHARED,
+        source,
+        (uri, _) -> load.copy(uri, "null:", bytes));
+  }
+
+  /** Each run where no other one has written. */
+  private NbdLoad.Done allocating(String uri, int number) throws IOException {
+    long room = 4096 * MIB;
+    List<String> words = new ArrayList<>(List.of("--rw=randwrite", "--bs=4k", "--iodepth=16"));
+    words.addAll(List.of("--offset=" + number * room, "--size=" + room));
+    words.add("--number_ios=" + inputs.requests() / 8);
+    return load.fioOnce(uri, words);
+  }
+
+  private Path emptyAsRandom() throws IOException {
+    return inputs.emptyCopy();
+  }
+
+  private static String size(long bytes) {
+    return bytes >= 1024 * MIB ? bytes / (1024 * MIB) + " GiB" : bytes / MIB + " MiB";
+  }
+
+  private NbdReport.Line measure(Case which) throws IOException {
+    List<Entrant> entrants = new ArrayList<>();
+    try {
+      for (Peer peer : Peer.values()) {
+        Entrant entrant = new Entrant(which, peer);
+        try {
+          entrant.warmUp();
+          entrants.add(entrant);
+        } catch (IOException e) {
+          entrant.close();
+          if (peer != Peer.QEMU_IO_URING) {
+            throw e;
+          }
+          notes.add("qemu-nbd with io_uring does not run here: " + e.getMessage());
+        }
+      }
+      for (int round = 0; round < settings.rounds; round++) {
+        for (int turn = 0; turn < entrants.size(); turn++) {
+          entrants.get((round + turn) % entrants.size()).run(round + 1);
+        }
+      }
+    } finally {
+      for (Entrant entrant : entrants) {
+        entrant.close();
+      }
+    }
+    Samples imago = entrants.removeLast().samples;
+    Entrant best = entrants.getFirst();
+    for (Entrant other : entrants) {
+      best = other.samples.medianWall() < best.samples.medianWall() ? other : best;
+    }
+    String how = best.peer == Peer.QEMU_THREADS ? "threads" : "io_uring";
+    return new NbdReport.Line(which.name.replace("nbd: ", ""), best.samples, how, imago);
+  }
+
+  /** A server in a case. */
+  private final class Entrant {
+    private final Case which;
+    private final Peer peer;
+    private final Path socket;
+    private final Path own;
+
+    /** Of 1000 units: what is milliseconds elsewhere is microseconds of a single one. */
+    private final Samples samples = new Samples();
+
+    private NbdServerProcess server;
+
+    Entrant(Case which, Peer peer) throws IOException {
+      this.which = which;
+      this.peer = peer;
+      this.socket = settings.folder.resolve(peer + ".sock");
+      this.own = settings.folder.resolve("nbd-" + peer + ".qcow2");
+      copy();
+      this.server = new NbdServerProcess(command(), socket);
+    }
+
+    private void copy() throws IOException {
+      if (which.disk != Disk.SHARED) {
+        Files.copy(which.source.path(), own, StandardCopyOption.REPLACE_EXISTING);
+      }
+    }
+
+    private List<String> command() throws IOException {
+      List<String> words = new ArrayList<>();
+      if (peer == Peer.IMAGO) {
+        words.addAll(settings.imago);
+        words.add("serve");
+      } else {
+        String aio = peer == Peer.QEMU_THREADS ? "threads" : "io_uring";
+        words.addAll(List.of("qemu-nbd", "--discard=unmap", "--aio=" + aio));
+      }
+      words.addAll(List.of("-t", "-e", "16", "-f", "qcow2", "--cache=writeback"));
+      words.addAll(List.of("-k", socket.toString()));
+      if (which.disk == Disk.SHARED) {
+        words.add("-r");
+      }
+      words.add((which.disk == Disk.SHARED ? which.source.path() : own).toString());
+      return words;
+    }
+
+    void warmUp() throws IOException {
+      which.warmUp.on(server.uri(), 0);
+    }
+
+    void run(int number) throws IOException {
+      if (which.disk == Disk.NEW) {
+        server.close();
+        copy();
+        server = new NbdServerProcess(command(), socket);
+      }
+      if (which.disk != Disk.SHARED) {
+        inputs.settle(own);
+      }
+      NbdServerProcess.Busy before = server.busy();
+      NbdLoad.Done done = which.run.on(server.uri(), number);
+      NbdServerProcess.Busy after = server.busy();
+      double each = 1000 / done.units();
+      samples.add(
+          new Child.Cost(
+              0,
+              (long) (done.nanos() * each),
+              (long) ((after.userNanos() - before.userNanos()) * each),
+              (long) ((after.systemNanos() - before.systemNanos()) * each)));
+    }
+
+    void close() throws IOException {
+      server.close();
+      if (which.disk != Disk.SHARED) {
+        Files.deleteIfExists(own);
+      }
+    }
+  }
+}

@@ -1,0 +1,53 @@
+package dev.imago.bench;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.imago.cli.Main;
+import java.io.ByteArrayOutputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The comparison with {@code qemu-nbd} still does what it says; its figures mean nothing here. */
+class NbdRowsTest {
+  private static final List<String> CASES =
+      List.of("read of 4 KiB, 16", "allocating", "with FUA", "8 jobs", "64 MiB to it");
+
+  @TempDir Path folder;
+
+  @Test
+  void eachKindOfClientHasARow() throws Exception {
+    String classPath =
+        System.getProperty("surefire.test.class.path", System.getProperty("java.class.path"));
+    List<String> imago =
+        List.of(
+            Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "--enable-native-access=ALL-UNNAMED",
+            "-cp",
+            classPath,
+            Main.class.getName());
+    var settings = new NbdRows.Settings(folder, imago, 1, 0.05);
+
+    var out = new ByteArrayOutputStream();
+    new NbdRows(settings, new Inputs(folder, true))
+        .report(
+            name -> CASES.stream().anyMatch(name::contains),
+            new PrintStream(out, true, StandardCharsets.UTF_8));
+
+    String report = out.toString(StandardCharsets.UTF_8);
+    List<String> rows = report.lines().filter(line -> line.startsWith("| ")).toList();
+    assertThat(rows).as(report).hasSize(1 + CASES.size());
+    assertThat(rows).allMatch(row -> row.matches("(\\| [^|]+ ){10}\\|"));
+    try (Stream<Path> left = Files.list(folder)) {
+      assertThat(left.map(path -> path.getFileName().toString()))
+          .noneMatch(name -> name.startsWith("nbd-") || name.endsWith(".sock"));
+    }
+  }
+}
