@@ -214,6 +214,9 @@ public final class FileStorage implements Storage {
     if (mode == ZeroMode.SPARSE) {
       long size = file.size();
       grow(hostOffset + length, size);
+      if (hostOffset >= size && !blockDevice) {
+        return; // a hole already but for its last block, and a punch would wait for the disk
+      }
       if (file.punch(hostOffset, length)) {
         return;
       }
@@ -231,7 +234,7 @@ public final class FileStorage implements Storage {
    * asked for just before could do. Touches one byte of the caller's own range, its last.
    */
   private void grow(long end, long size) throws IOException {
-    if (end > size && !blockDevice && !file.allocate(end - 1, 1)) {
+    if (end > size && !blockDevice && !(options.direct() && file.allocate(end - 1, 1))) {
       file.write(Buffers.zeroes(1), end - 1);
     }
   }
