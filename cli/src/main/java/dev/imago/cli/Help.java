@@ -66,6 +66,7 @@ final class Help {
     text.append("    '-h', '--help'       display this help and exit;");
     text.append(" behind a command: help for it\n");
     text.append("    '-V', '--version'    output version information and exit\n");
+    text.append("    '-T', '--trace'      accepted: there are no events to be traced\n");
     if (terminal.isImago()) {
       text.append(
           "    '--safe'             images are from strangers: open nothing that they name");

@@ -106,7 +106,7 @@ final class IoCommand {
         IoOpen.discards(value);
         discard = value;
       }
-      case "trace" -> terminal.warning("trace event '" + value + "' does not exist");
+      case "trace" -> Tracing.accept(terminal, value);
       case "force-share" -> forceShare = true;
       case "object" -> terminal.secrets().add(value);
       case "image-opts" -> imageOpts = true;

@@ -113,9 +113,21 @@ public final class Main {
       return IoCommand.run(terminal, args);
     }
     GetOpt options =
-        new GetOpt(args, 0, false, Option.flag('h', "help"), Option.flag('V', "version"));
-    String option = options.next();
-    if (option != null) {
+        new GetOpt(
+            args,
+            0,
+            false,
+            Option.flag('h', "help"),
+            Option.flag('V', "version"),
+            new Option('T', "trace", true));
+    for (String option = options.next(); option != null; option = options.next()) {
+      if (option.equals("trace")) {
+        if (options.value().equals("help")) {
+          return 0; // the list of events is empty
+        }
+        Tracing.accept(terminal, options.value());
+        continue;
+      }
       terminal.print(option.equals("help") ? Help.general(terminal) : version(terminal));
       return 0;
     }
