@@ -28,7 +28,10 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** The machine dies in the middle of a commit or a rebase, and the guest sees what it saw. */
+/**
+ * The machine dies in the middle of a commit, a rebase, or while machine state is saved and
+ * dropped, and the guest sees what it saw.
+ */
 class MaintenanceCrashTest {
   private static final boolean LONG = Boolean.getBoolean("imago.long");
   private static final int SEEDS = LONG ? 40 : 2;
@@ -38,6 +41,9 @@ class MaintenanceCrashTest {
   private static int crashes;
 
   @TempDir private Path folder;
+
+  /** Whether the disk may be found longer, by zeroes. */
+  private boolean grows;
 
   /** Storages by the names under which images know them. */
   private record Machine(Map<String, CrashStorage> storages, boolean baseWritable)
@@ -150,13 +156,16 @@ class MaintenanceCrashTest {
         baseWritable);
   }
 
-  private static void judge(Map<String, CrashImage> left, byte[] shown) throws IOException {
+  private void judge(Map<String, CrashImage> left, byte[] shown) throws IOException {
     judge(again(left, false), shown);
   }
 
-  private static void judge(Machine machine, byte[] shown) throws IOException {
+  private void judge(Machine machine, byte[] shown) throws IOException {
     try (Image top = machine.open()) {
-      assertThat(Arrays.equals(Disks.read(top), shown)).as("what the guest sees").isTrue();
+      byte[] sees = Disks.read(top);
+      byte[] expected =
+          grows && sees.length > shown.length ? Arrays.copyOf(shown, sees.length) : shown;
+      assertThat(Arrays.equals(sees, expected)).as("what the guest sees").isTrue();
     }
     for (String name : List.of("base", "top")) {
       CrashImage content = machine.storages().get(name).content();
@@ -170,8 +179,7 @@ class MaintenanceCrashTest {
   }
 
   /** The image is repaired or not, and the same is done once more, to its end. */
-  private static void goOn(
-      Map<String, CrashImage> left, byte[] shown, boolean baseWritable, Work work)
+  private void goOn(Map<String, CrashImage> left, byte[] shown, boolean baseWritable, Work work)
       throws IOException {
     Machine machine = again(left, baseWritable);
     if (shown[0] % 2 == 0) {
@@ -190,7 +198,7 @@ class MaintenanceCrashTest {
 
   @AfterAll
   static void tells() {
-    System.out.printf("%d crashes of commits and rebases%n", crashes);
+    System.out.printf("%d crashes of commits, rebases and machine state%n", crashes);
     if (LONG) {
       assertThat(crashes).isGreaterThanOrEqualTo(600);
     }
@@ -203,6 +211,27 @@ class MaintenanceCrashTest {
           seed,
           true,
           (machine, top) -> Commit.of(folder.resolve("top")).parallelism(1).commit(top, 1));
+    }
+  }
+
+  /** With clusters of 512 bytes the disk grows over what was saved; QEMU 7.2 shows it then. */
+  @Test
+  void machineStateIsNoPartOfTheDiskThoughItIsHalfSavedOrHalfDropped() throws Exception {
+    grows = true;
+    for (long seed = 1; seed <= SEEDS; seed++) {
+      crash(
+          seed,
+          false,
+          (machine, top) -> {
+            byte[] state = new byte[20_000];
+            Arrays.fill(state, (byte) 0x55);
+            for (int i = 0; i < 3; i++) {
+              Qcow2.writeVmState(top, ByteBuffer.wrap(state), i * 15_001L);
+            }
+            top.flush();
+            top.resize(top.size() + (96 << 10), Storage.Preallocation.OFF, false);
+            Qcow2.writeVmState(top, ByteBuffer.wrap(state), 0);
+          });
     }
   }
 

@@ -55,9 +55,7 @@ final class NbdRows {
     SHARED,
     /** Each has a copy of its own. */
     COPIED,
-    /** Each has an image in which nothing is. */
-    EMPTY,
-    /** As {@link #EMPTY}, a new one for each run, and a new server. */
+    /** As {@link #COPIED}, a new one for each run, and a new server. */
     NEW
   }
 
@@ -104,7 +102,7 @@ final class NbdRows {
     cases.add(
         new Case(
             "nbd: allocating random write of 4 KiB, 16 in flight",
-            Disk.EMPTY,
+            Disk.COPIED,
             inputs::emptyQcow2,
             this::allocating));
     cases.add(fio("sequential read of 1 MiB, 4 in flight", Disk.SHARED, "read", "1m", 4, 1));
@@ -134,7 +132,7 @@ final class NbdRows {
         new Case(
             "nbd: nbdcopy of " + size(bytes) + " to it",
             Disk.NEW,
-            this::emptyAsRandom,
+            inputs::emptyCopy,
             (uri, _) -> load.copy(inputs.random().toString(), uri, bytes)));
     cases.add(copyFrom(inputs::large, 2 * bytes));
     return cases;
@@ -182,10 +180,6 @@ final class NbdRows {
     return load.fioOnce(uri, words);
   }
 
-  private Path emptyAsRandom() throws IOException {
-    return inputs.emptyCopy();
-  }
-
   private static String size(long bytes) {
     return bytes >= 1024 * MIB ? bytes / (1024 * MIB) + " GiB" : bytes / MIB + " MiB";
   }
@@ -194,12 +188,9 @@ final class NbdRows {
     List<Entrant> entrants = new ArrayList<>();
     try {
       for (Peer peer : Peer.values()) {
-        Entrant entrant = new Entrant(which, peer);
         try {
-          entrant.warmUp();
-          entrants.add(entrant);
+          entrants.add(new Entrant(which, peer));
         } catch (IOException e) {
-          entrant.close();
           if (peer != Peer.QEMU_IO_URING) {
             throw e;
           }
@@ -237,13 +228,25 @@ final class NbdRows {
 
     private NbdServerProcess server;
 
+    /** Starts the server, and has it do what is not measured. */
     Entrant(Case which, Peer peer) throws IOException {
       this.which = which;
       this.peer = peer;
       this.socket = settings.folder.resolve(peer + ".sock");
       this.own = settings.folder.resolve("nbd-" + peer + ".qcow2");
       copy();
-      this.server = new NbdServerProcess(command(), socket);
+      try {
+        this.server = new NbdServerProcess(command(), socket);
+      } catch (IOException e) {
+        removeCopy();
+        throw e;
+      }
+      try {
+        which.warmUp.on(server.uri(), 0);
+      } catch (IOException e) {
+        close();
+        throw e;
+      }
     }
 
     private void copy() throws IOException {
@@ -270,10 +273,6 @@ final class NbdRows {
       return words;
     }
 
-    void warmUp() throws IOException {
-      which.warmUp.on(server.uri(), 0);
-    }
-
     void run(int number) throws IOException {
       if (which.disk == Disk.NEW) {
         server.close();
@@ -297,6 +296,10 @@ final class NbdRows {
 
     void close() throws IOException {
       server.close();
+      removeCopy();
+    }
+
+    private void removeCopy() throws IOException {
       if (which.disk != Disk.SHARED) {
         Files.deleteIfExists(own);
       }

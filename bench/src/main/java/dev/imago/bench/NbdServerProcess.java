@@ -38,17 +38,17 @@ final class NbdServerProcess implements Closeable {
         new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(log.toFile()).start();
     long end = System.nanoTime() + PATIENCE_NANOS;
     while (!Files.exists(socket)) {
-      if (!process.isAlive() || System.nanoTime() > end) {
-        process.destroy();
-        throw new IOException(String.join(" ", command) + ": " + Files.readString(log));
+      if (ends(2) || System.nanoTime() > end) {
+        String said = Files.readString(log).strip();
+        close();
+        throw new IOException(String.join(" ", command) + ": " + said);
       }
-      pause(); // nothing tells when another program has made its socket; looked for again
     }
   }
 
-  private static void pause() throws IOException {
+  private boolean ends(long millis) throws IOException {
     try {
-      Thread.sleep(2);
+      return process.waitFor(millis, TimeUnit.MILLISECONDS);
     } catch (InterruptedException e) {
       throw new IOException("interrupted", e);
     }
@@ -80,10 +80,8 @@ final class NbdServerProcess implements Closeable {
   @Override
   public void close() throws IOException {
     process.destroy();
-    try {
-      process.waitFor();
-    } catch (InterruptedException e) {
-      throw new IOException("interrupted", e);
+    if (!ends(TimeUnit.NANOSECONDS.toMillis(PATIENCE_NANOS))) {
+      process.destroyForcibly();
     }
     Files.deleteIfExists(socket);
     Files.deleteIfExists(log);

@@ -274,10 +274,26 @@ class FileStorageSpaceTest {
     }
   }
 
+  /** It waited for the disk, at each cluster that an image got at the end of its file. */
+  @Test
+  void aFileThatGrowsOverAHoleIsNotPunched() throws Exception {
+    ScriptedFile host = new ScriptedFile();
+    OpenWays.Ticket ticket = OpenWays.enter(null, true);
+    try (FileStorage storage = FileStorage.of("disk", host, Options.readWrite(), false, ticket)) {
+      storage.writeZeroes(0, 4096, ZeroMode.SPARSE);
+      storage.writeZeroes(1 << 20, 65536, ZeroMode.SPARSE);
+      assertThat(host.punched).isEmpty();
+
+      host.size = 10_000;
+      storage.writeZeroes(8192, 4096, ZeroMode.SPARSE);
+      assertThat(host.punched).containsExactly("8192+4096");
+    }
+  }
+
   @Test
   void aFailedFlushFailsForEver() throws Exception {
     Files.write(file(), new byte[10], StandardOpenOption.CREATE);
-    FailingFile failing = new FailingFile();
+    ScriptedFile failing = new ScriptedFile();
     OpenWays.Ticket ticket = OpenWays.enter(null, true);
     try (FileStorage storage =
         FileStorage.of("disk", failing, Options.readWrite(), false, ticket)) {
@@ -290,9 +306,17 @@ class FileStorageSpaceTest {
     }
   }
 
-  /** A device that loses a write. */
-  private static final class FailingFile implements HostFile {
+  /** A file that says what is done to it, and may lose a write. */
+  private static final class ScriptedFile implements HostFile {
     private boolean fails;
+    private long size;
+    private final List<String> punched = new ArrayList<>();
+
+    @Override
+    public boolean punch(long at, long length) {
+      punched.add(at + "+" + length);
+      return true;
+    }
 
     @Override
     public void read(ByteBuffer dst, long at) {}
@@ -310,7 +334,7 @@ class FileStorageSpaceTest {
 
     @Override
     public long size() {
-      return 0;
+      return size;
     }
 
     @Override

@@ -122,7 +122,7 @@ class FarewellTest {
         Peer peer = slowPeer(tcp.server)) {
       peer.request(READ, 0, 1, 0, MUCH);
       pause.awaitReached();
-      CompletableFuture<Void> closing = closing(tcp.server);
+      CompletableFuture<Void> closing = Served.closing(tcp.server);
       while (!tcp.server.stopping()) {
         Thread.onSpinWait();
       }
@@ -146,7 +146,7 @@ class FarewellTest {
         Peer early = Peer.greeted(tcp.server.address());
         Peer halfway = slowPeer(tcp.server)) {
       halfway.request(CommandType.WRITE, 0, 1, 0, 512);
-      CompletableFuture<Void> closing = closing(tcp.server);
+      CompletableFuture<Void> closing = Served.closing(tcp.server);
       for (Peer peer : new Peer[] {idle, early, halfway}) {
         assertThat(peer.channel.read(ByteBuffer.allocate(1))).isEqualTo(-1);
         peer.close();
@@ -180,16 +180,5 @@ class FarewellTest {
       silent.send(Request.BYTES, out -> out.putInt(-1)); // client flags that there are not
       next.receive(18);
     }
-  }
-
-  private static CompletableFuture<Void> closing(NbdServer server) {
-    return CompletableFuture.runAsync(
-        () -> {
-          try {
-            server.close();
-          } catch (IOException e) {
-            throw new AssertionError(e);
-          }
-        });
   }
 }

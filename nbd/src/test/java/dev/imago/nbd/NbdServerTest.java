@@ -37,17 +37,6 @@ class NbdServerTest {
     return new FaultyStorage(storage);
   }
 
-  private static CompletableFuture<Void> closing(NbdServer server) {
-    return CompletableFuture.runAsync(
-        () -> {
-          try {
-            server.close();
-          } catch (IOException e) {
-            throw new AssertionError(e);
-          }
-        });
-  }
-
   @Test
   void closingAnswersWhatIsUnderWayAndFlushes() throws Exception {
     FaultyStorage slow = storage();
@@ -56,7 +45,7 @@ class NbdServerTest {
         Peer peer = Peer.using(served.address(), ReplyStyle.SIMPLE)) {
       peer.write(0, 1, 0, new byte[512]);
       pause.awaitReached();
-      CompletableFuture<Void> closing = closing(served.server);
+      CompletableFuture<Void> closing = Served.closing(served.server);
       while (!served.server.stopping()) {
         Thread.onSpinWait();
       }
@@ -117,7 +106,7 @@ class NbdServerTest {
         Peer peer = Peer.using(served.address(), ReplyStyle.SIMPLE)) {
       peer.write(0, 1, 0, new byte[512]);
       pause.awaitReached();
-      CompletableFuture<Void> closing = closing(served.server);
+      CompletableFuture<Void> closing = Served.closing(served.server);
       while (!served.server.stopping()) {
         Thread.onSpinWait();
       }

@@ -15,6 +15,7 @@ import java.net.UnixDomainSocketAddress;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ResourceBundle;
+import java.util.concurrent.CompletableFuture;
 import java.util.function.UnaryOperator;
 
 /** A server over images in memory, at a Unix socket of its own. */
@@ -29,6 +30,18 @@ final class Served implements Closeable {
     this.folder = folder;
     this.image = image;
     this.server = server;
+  }
+
+  /** Closes a server on another thread. */
+  static CompletableFuture<Void> closing(NbdServer server) {
+    return CompletableFuture.runAsync(
+        () -> {
+          try {
+            server.close();
+          } catch (IOException e) {
+            throw new AssertionError(e);
+          }
+        });
   }
 
   SocketAddress address() {

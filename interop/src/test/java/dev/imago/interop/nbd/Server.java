@@ -24,12 +24,11 @@ public final class Server implements AutoCloseable {
         new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(log.toFile()).start();
     long end = System.nanoTime() + PATIENCE_NANOS;
     while (!Files.exists(socket)) {
-      if (!process.isAlive() || System.nanoTime() > end) {
+      if (process.waitFor(5, TimeUnit.MILLISECONDS) || System.nanoTime() > end) {
         process.destroy();
         throw new AssertionError(
             command + " does not serve: " + Files.readString(log, StandardCharsets.UTF_8));
       }
-      Thread.sleep(5); // nothing tells when another program has made its socket; looked for again
     }
   }
 
