@@ -5,11 +5,12 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.regex.Pattern;
 
 /**
  * Runs QEMU's tools and Imago's command line in turn on the same inputs, checks that both made the
- * same of them, and prints what each took as a Markdown table.
+ * same of them, and prints what each took as Markdown tables.
  *
  * <p>Each round runs every program once; the order turns from round to round. What a program writes
  * is deleted before and after each run and the disk is let come to rest, outside the measured time:
@@ -17,11 +18,10 @@ import java.util.regex.Pattern;
  * Imago is, runs in every round of the short cases.
  */
 final class Compete {
-  private static final List<String> ZSTD = List.of("-o", "compression_type=zstd");
-
   private final Options options;
   private final Inputs inputs;
-  private final List<Row> rows = new ArrayList<>();
+  private final StringBuilder report = new StringBuilder();
+  private final List<Chart.Bar> bars = new ArrayList<>();
 
   private Compete(Options options) {
     this.options = options;
@@ -38,37 +38,8 @@ final class Compete {
     double seconds = 2;
     boolean quick;
     Pattern only = Pattern.compile("");
+    Optional<Path> page = Optional.empty();
   }
-
-  /**
-   * One line of the table.
-   *
-   * @param note of what was compared, if the result was not the same; empty otherwise
-   */
-  private record Row(Case which, Samples qemu, Samples imago, Samples empty, String note) {}
-
-  /** What a program makes. */
-  enum Made {
-    /** It only looks. */
-    NOTHING,
-    /** A file whose name is the last argument. */
-    FILE,
-    /** Contents of a new image, as long as the random data, whose name is the last argument. */
-    IN_QCOW2,
-    /** The same with extended L2 entries. */
-    IN_EXTENDED
-  }
-
-  /**
-   * One thing that both programs do.
-   *
-   * @param shortRun whether the start of the program is most of it
-   * @param qemu command line without what is written
-   * @param imago the same
-   * @param output what it makes
-   */
-  private record Case(
-      String name, boolean shortRun, List<String> qemu, List<String> imago, Made output) {}
 
   public static void main(String[] args) throws IOException {
     Options options = new Options();
@@ -81,6 +52,7 @@ final class Compete {
         case "--rounds" -> options.rounds = Integer.parseInt(args[++i]);
         case "--seconds" -> options.seconds = Double.parseDouble(args[++i]);
         case "--only" -> options.only = Pattern.compile(args[++i], Pattern.CASE_INSENSITIVE);
+        case "--report" -> options.page = Optional.of(Path.of(args[++i]));
         case "--quick" -> options.quick = true;
         default -> throw new IllegalArgumentException(args[i]);
       }
@@ -89,138 +61,63 @@ final class Compete {
   }
 
   private void run() throws IOException {
-    converts();
-    emptyConverts();
-    maps();
-    requests();
-    if (!rows.isEmpty()) {
-      System.out.print(Report.table(rows.stream().map(Compete::line).toList()));
+    say(Page.circumstances(options.folder, rounds(false), rounds(true), options.quick));
+    List<Case> cases = Rows.of(inputs).stream().filter(row -> wanted(row.name())).toList();
+    if (!cases.isEmpty()) {
+      say("\n" + Report.HEADING);
+    }
+    for (Case which : cases) {
+      System.err.println("measuring " + which.name());
+      try {
+        Report.Line line = measure(which);
+        say(Report.row(line));
+        bars.add(line.bar());
+      } catch (IOException e) {
+        System.err.println(e.getMessage());
+        say(Report.failed(which.name()));
+      }
     }
     if (wanted("first write")) {
-      System.out.print(
-          "\n" + new FirstWrites(options.folder, inputs, options.java, rounds(true)).report());
+      var writes = new FirstWrites(options.folder, inputs, options.java, rounds(true));
+      say("\n" + writes.report());
+      bars.add(writes.bar());
+    }
+    if (wanted("in-process")) {
+      say("\n" + inProcess());
     }
     var settings =
         new NbdRows.Settings(options.folder, options.imago, rounds(false), options.seconds);
-    new NbdRows(settings, inputs).report(this::wanted, System.out);
-  }
-
-  private static Report.Line line(Row row) {
-    return new Report.Line(
-        row.which.name, row.which.shortRun, row.qemu, row.imago, row.empty, row.note);
-  }
-
-  private void converts() throws IOException {
-    String size = size(inputs.dataBytes());
-    convert("raw → qcow2, " + size + " of random data", inputs::random, "raw", "qcow2");
-    convert("qcow2 → raw, " + size + " of random data", inputs::randomQcow2, "qcow2", "raw");
-    convert("raw → qcow2, a file system with real files", inputs::tree, "raw", "qcow2");
-    convert("qcow2 → raw, a file system with real files", inputs::treeQcow2, "qcow2", "raw");
-    convert("zlib-compressed qcow2 → raw, the same", inputs::treeCompressed, "qcow2", "raw");
-    convert("zstd-compressed qcow2 → raw, the same", inputs::treeZstd, "qcow2", "raw");
-    compress("raw → zlib-compressed qcow2, the same, -c", List.of(), List.of());
-    compress(
-        "raw → zlib-compressed qcow2, the same, -c -W -m 8", List.of("-W", "-m", "8"), List.of());
-    compress("raw → zstd-compressed qcow2, the same, -c -W -m 8", List.of("-W", "-m", "8"), ZSTD);
-    String runs = "qcow2 → raw, " + inputs.runs() + " single clusters in random order";
-    convert(runs, inputs::fragmented, "qcow2", "raw");
-  }
-
-  private void emptyConverts() throws IOException {
-    convert("qcow2 → qcow2, 1 TiB of nothing (short)", inputs::emptyQcow2, "qcow2", "qcow2");
-    convert("qcow2 → raw, 1 TiB of nothing (short)", inputs::emptyQcow2, "qcow2", "raw");
-    convert("raw → qcow2, 1 TiB of nothing (short)", inputs::emptyRaw, "raw", "qcow2");
-  }
-
-  private void maps() throws IOException {
-    look("`info` (short)", inputs::randomQcow2, "info");
-    look("`info --output=json` (short)", inputs::randomQcow2, "info", "--output=json");
-    String extents = "`map` of " + inputs.runs() + " extents (short)";
-    look(extents, inputs::fragmented, "map");
-    look(
-        extents.replace("`map`", "`map --output=json`"),
-        inputs::fragmented,
-        "map",
-        "--output=json");
-    look("`check` of the same (short)", inputs::fragmented, "check");
-    look("`compare` with itself, " + size(inputs.dataBytes()), inputs::randomQcow2, "compare");
-  }
-
-  /**
-   * Requests of 4 KiB, each in another cluster, 64 in flight: `bench` of both programs. Writes go
-   * into an image that is new for each run.
-   */
-  private void requests() throws IOException {
-    String step = "-S 1089536"; // 16 2/3 clusters: no two of the first 100,000 in one place
-    String count = "-c " + inputs.requests();
-    String what = inputs.requests() + " reads of 4 KiB from ";
-    bench(what + "zlib-compressed qcow2", inputs::treeCompressed, count, step);
-    bench(what + "zstd-compressed qcow2", inputs::treeZstd, count, step);
-    bench(what + "qcow2", inputs::randomQcow2, count, step);
-    what = inputs.requests() + " allocating writes of 4 KiB to ";
-    fill(what + "qcow2", Made.IN_QCOW2, count, "-S 65536", "-w");
-    fill(what + "qcow2 with extended L2 entries", Made.IN_EXTENDED, count, "-S 65536", "-w");
-    what = inputs.requests() + " writes of 4 KiB, one behind the other, to ";
-    fill(what + "qcow2 with extended L2 entries", Made.IN_EXTENDED, count, "-w");
-  }
-
-  private void bench(String name, Source source, String... options) throws IOException {
-    if (wanted(name)) {
-      List<String> words = benchWords(options);
-      words.add(source.path().toString());
-      measure(name, words, Made.NOTHING);
+    bars.addAll(new NbdRows(settings, inputs).report(this::wanted, this::say));
+    if (options.page.isPresent()) {
+      Page.write(options.page.get(), report.toString(), Chart.svg(bars));
     }
   }
 
-  private void fill(String name, Made image, String... options) throws IOException {
-    if (wanted(name)) {
-      measure(name, benchWords(options), image);
-    }
+  /** Markdown, as soon as it is known. */
+  private void say(String markdown) {
+    System.out.print(markdown);
+    System.out.flush();
+    report.append(markdown);
   }
 
-  private static List<String> benchWords(String... options) {
-    List<String> words = new ArrayList<>(List.of("bench", "-t", "unsafe", "-f", "qcow2"));
-    for (String option : options) {
-      words.addAll(List.of(option.split(" ")));
+  /** In a JVM of its own, with the compiler that a program with the library in it has. */
+  private String inProcess() throws IOException {
+    System.err.println("measuring in-process");
+    List<String> command = new ArrayList<>();
+    command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+    command.addAll(List.of("-XX:+UseSerialGC", "--enable-native-access=ALL-UNNAMED"));
+    command.addAll(List.of("-cp", System.getProperty("java.class.path")));
+    command.add(InProcess.class.getName());
+    command.addAll(List.of(inputs.random().toString(), inputs.randomQcow2().toString()));
+    command.add(options.folder.toString());
+    command.add(String.valueOf(rounds(true)));
+    command.add(options.quick ? "10000" : "200000");
+    Path out = options.folder.resolve("out");
+    Path err = options.folder.resolve("err");
+    if (Child.run(command, out, err).exitCode() != 0) {
+      throw new IOException(String.join(" ", command) + ": " + Files.readString(err));
     }
-    return words;
-  }
-
-  /** Something that makes an input, or finds it made. */
-  private interface Source {
-    Path path() throws IOException;
-  }
-
-  private void convert(String name, Source source, String from, String to) throws IOException {
-    if (!wanted(name)) {
-      return;
-    }
-    List<String> words = List.of("convert", "-f", from, "-O", to, source.path().toString());
-    measure(name, words, Made.FILE);
-  }
-
-  /** As {@link #convert} from the raw file system into a compressed image. */
-  private void compress(String name, List<String> speed, List<String> type) throws IOException {
-    if (!wanted(name)) {
-      return;
-    }
-    List<String> words = new ArrayList<>(List.of("convert", "-c", "-f", "raw", "-O", "qcow2"));
-    words.addAll(speed);
-    words.addAll(type);
-    words.add(inputs.tree().toString());
-    measure(name, words, Made.FILE);
-  }
-
-  private void look(String name, Source source, String... command) throws IOException {
-    if (!wanted(name)) {
-      return;
-    }
-    List<String> words = new ArrayList<>(List.of(command));
-    words.add(source.path().toString());
-    if (command[0].equals("compare")) {
-      words.add(inputs.random().toString());
-    }
-    measure(name, words, Made.NOTHING);
+    return Files.readString(out);
   }
 
   private boolean wanted(String name) {
@@ -234,48 +131,51 @@ final class Compete {
     if (options.quick) {
       return 3;
     }
-    return shortRun ? 31 : 7;
+    return shortRun ? 11 : 7;
   }
 
-  private void measure(String name, List<String> words, Made output) throws IOException {
-    boolean shortRun = name.endsWith("(short)");
-    Case which =
-        new Case(
-            name.replace(" (short)", ""),
-            shortRun,
-            joined(List.of("qemu-img"), words),
-            joined(options.imago, words),
-            output);
-    System.err.println("measuring " + which.name);
-    String note;
-    try {
-      note = Verdict.on(options.folder, inputs, which.qemu, which.imago, output);
-    } catch (IOException e) {
-      System.err.println(e.getMessage());
-      rows.add(new Row(which, new Samples(), new Samples(), new Samples(), "failed"));
-      return;
+  private Report.Line measure(Case which) throws IOException {
+    List<String> words = which.words().make();
+    List<Entrant> entrants = new ArrayList<>();
+    for (List<String> tuning : which.tunings()) {
+      List<String> command = Case.command(List.of("qemu-img"), tuning, words);
+      entrants.add(new Entrant(String.join(" ", tuning), command, which.output()));
     }
-    var qemu = new Samples();
-    var imago = new Samples();
-    var empty = new Samples();
-    for (int round = 0; round < rounds(shortRun); round++) {
-      for (int turn = 0; turn < 3; turn++) {
-        switch ((round + turn) % 3) {
-          case 0 -> qemu.add(once(which.qemu, output));
-          case 1 -> imago.add(once(which.imago, output));
-          default -> empty.add(once(options.empty, Made.NOTHING));
-        }
+    List<String> ourCommand = Case.command(options.imago, List.of(), words);
+    var imago = new Entrant("", ourCommand, which.output());
+    entrants.add(imago);
+    var empty = new Entrant("", options.empty, Made.NOTHING);
+    if (which.shortRun()) {
+      entrants.add(empty);
+    }
+    String note =
+        Verdict.on(options.folder, inputs, entrants.getFirst().command, ourCommand, which.output());
+    for (int round = 0; round < rounds(which.shortRun()); round++) {
+      for (int turn = 0; turn < entrants.size(); turn++) {
+        Entrant next = entrants.get((round + turn) % entrants.size());
+        next.samples.add(once(next));
       }
     }
-    qemu.peakKib(once(which.qemu, output, Child::peakKib));
-    imago.peakKib(once(which.imago, output, Child::peakKib));
-    rows.add(new Row(which, qemu, imago, empty, note));
+    Entrant best = entrants.getFirst();
+    for (Entrant other : entrants.subList(1, which.tunings().size())) {
+      best = other.samples.medianWall() < best.samples.medianWall() ? other : best;
+    }
+    best.samples.peakKib(once(best, Child::peakKib));
+    imago.samples.peakKib(once(imago, Child::peakKib));
+    return new Report.Line(which, best.options, best.samples, imago.samples, empty.samples, note);
   }
 
-  private Child.Cost once(List<String> command, Made output) throws IOException {
-    Child.Cost cost = once(command, output, Child::run);
+  /** A program in a case, and what its runs have cost. */
+  private record Entrant(String options, List<String> command, Made output, Samples samples) {
+    Entrant(String options, List<String> command, Made output) {
+      this(options, command, output, new Samples());
+    }
+  }
+
+  private Child.Cost once(Entrant entrant) throws IOException {
+    Child.Cost cost = once(entrant, Child::run);
     if (cost.exitCode() != 0) {
-      throw new IOException(String.join(" ", command) + " ended with " + cost.exitCode());
+      throw new IOException(String.join(" ", entrant.command) + " ended with " + cost.exitCode());
     }
     return cost;
   }
@@ -285,35 +185,25 @@ final class Compete {
     T run(List<String> command, Path out, Path err) throws IOException;
   }
 
-  private <T> T once(List<String> command, Made output, Measurement<T> measurement)
-      throws IOException {
+  private <T> T once(Entrant entrant, Measurement<T> measurement) throws IOException {
     Path target = options.folder.resolve("target");
     Path out = options.folder.resolve("out");
     Path err = options.folder.resolve("err");
     Files.deleteIfExists(target);
-    inputs.begin(output, target);
-    if (output != Made.NOTHING) {
+    inputs.begin(entrant.output, target);
+    List<String> command = entrant.command;
+    if (entrant.output != Made.NOTHING) {
       Child.Cost rest = Child.run(List.of("sync", "-f", options.folder.toString()), out, err);
       if (rest.exitCode() != 0) {
         throw new IOException("sync ended with " + rest.exitCode());
       }
+      command = new ArrayList<>(command);
+      command.add(target.toString());
     }
-    T answer =
-        measurement.run(
-            output == Made.NOTHING ? command : joined(command, List.of(target.toString())),
-            out,
-            err);
+    // What is printed may be long, and to cut it off takes its time.
+    Files.deleteIfExists(out);
+    T answer = measurement.run(command, out, err);
     Files.deleteIfExists(target);
     return answer;
-  }
-
-  private static List<String> joined(List<String> first, List<String> second) {
-    List<String> all = new ArrayList<>(first);
-    all.addAll(second);
-    return all;
-  }
-
-  private static String size(long bytes) {
-    return bytes >= 1 << 30 ? (bytes >> 30) + " GiB" : (bytes >> 20) + " MiB";
   }
 }

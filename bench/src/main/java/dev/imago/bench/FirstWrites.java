@@ -5,7 +5,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Locale;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
@@ -19,80 +18,92 @@ final class FirstWrites {
 
   private static final Pattern OPERATIONS = Pattern.compile("([0-9.]+) ops/sec");
 
+  private static final Goal GOAL = Goal.wall(1.5);
+
   private final Path folder;
-  private final Path image;
+  private final Inputs inputs;
   private final List<String> java;
   private final int rounds;
   private final long from;
 
-  FirstWrites(Path folder, Inputs inputs, List<String> java, int rounds) throws IOException {
+  private final Samples theirWrites = new Samples();
+  private final Samples ourWrites = new Samples();
+  private final Samples ours = new Samples();
+  private final Samples theirProcesses = new Samples();
+  private final Samples ourProcesses = new Samples();
+
+  FirstWrites(Path folder, Inputs inputs, List<String> java, int rounds) {
     this.folder = folder;
-    this.image = inputs.used();
+    this.inputs = inputs;
     this.java = java;
     this.rounds = rounds;
     this.from = inputs.usedBytes();
   }
 
+  /** Measures, and says it in Markdown. */
   String report() throws IOException {
     System.err.println("measuring first writes");
-    long[] theirWrites = new long[rounds];
-    long[] ourWrites = new long[rounds];
-    long[] ours = new long[rounds];
-    var theirProcesses = new Samples();
-    var ourProcesses = new Samples();
+    Path image = inputs.usedCopy();
     for (int i = -1; i < rounds; i++) {
-      long at = from + 2L * (i + 1) * STRIDE;
-      List<String> theirs = new ArrayList<>(List.of("qemu-io", "-t", "unsafe", "-f", "qcow2"));
-      theirs.addAll(List.of("-c", "write -P 7 " + at + " 4k", image.toString()));
-      Child.Cost their = run(theirs);
-      Matcher perSecond = OPERATIONS.matcher(printed());
-      if (!perSecond.find()) {
-        throw new IOException("qemu-io said: " + printed());
-      }
-      List<String> words = new ArrayList<>(java);
-      words.addAll(List.of(image.toString(), String.valueOf(at + STRIDE)));
-      Child.Cost our = run(words);
-      String[] micros = printed().strip().split(" ", -1);
-      if (i >= 0) {
-        theirProcesses.add(their);
-        ourProcesses.add(our);
-        theirWrites[i] = (long) (1e9 / Double.parseDouble(perSecond.group(1)));
-        ourWrites[i] = 1000 * Long.parseLong(micros[1]);
-        for (String each : micros) {
-          ours[i] += 1000 * Long.parseLong(each);
-        }
-      }
+      round(image, i);
     }
     Path err = folder.resolve("err");
     Child.Cost check =
         Child.run(List.of("qemu-img", "check", "-q", image.toString()), folder.resolve("out"), err);
     String found = check.exitCode() == 0 ? "finds nothing" : "finds: " + Files.readString(err);
+    Files.delete(image);
     return """
-    First write of 4 KiB into an image with %d GiB in use, ms, median (minimum): \
-    the write alone, as each program's own clock says, qemu-io %s, imago %s; \
-    open, write and close inside the JVM %s; whole processes, qemu-io %s, imago with its JVM %s. \
-    `qemu-img check` afterwards %s.
+    | first write of 4 KiB into an image with %d GiB in use | qemu-io, ms | imago, ms | \
+    wall, qemu-io ÷ imago | at least |
+    |---|---|---|---|---|
     """
-        .formatted(
-            from >> 30,
-            pair(theirWrites),
-            pair(ourWrites),
-            pair(ours),
-            pair(theirProcesses),
-            pair(ourProcesses),
-            found);
+            .formatted(from >> 30)
+        + row("the write alone, as each program's own clock says", theirWrites, ourWrites, GOAL)
+        + row("the write alone, against open, write and close", theirWrites, ours, Goal.NONE)
+        + row("whole processes", theirProcesses, ourProcesses, Goal.NONE)
+        + "\n`qemu-img check` afterwards "
+        + found
+        + ".\n";
   }
 
-  private static String pair(long[] nanos) {
-    return pair(Samples.quantile(nanos, 0.5) / 1e6, Samples.quantile(nanos, 0) / 1e6);
+  /** Of the row without the programs' start. */
+  Chart.Bar bar() {
+    String name = "first write into an image with " + (from >> 30) + " GiB in use";
+    return new Chart.Bar(name, theirWrites.medianWall() / ourWrites.medianWall(), GOAL);
   }
 
-  private static String pair(Samples samples) {
-    return pair(samples.medianWall(), samples.leastWall());
+  private static String row(String name, Samples theirs, Samples ours, Goal goal) {
+    double ratio = theirs.medianWall() / ours.medianWall();
+    return Report.row(
+        name, Report.spread(theirs), Report.spread(ours), Report.ratio(ratio), goal.cell(ratio, 0));
   }
 
-  private static String pair(double median, double least) {
-    return String.format(Locale.ROOT, "%s (%s)", Report.digits(median), Report.digits(least));
+  /** Round -1 is not counted. */
+  private void round(Path image, int number) throws IOException {
+    long at = from + 2L * (number + 1) * STRIDE;
+    List<String> theirs = new ArrayList<>(List.of("qemu-io", "-t", "unsafe", "-f", "qcow2"));
+    theirs.addAll(List.of("-c", "write -P 7 " + at + " 4k", image.toString()));
+    Child.Cost their = run(theirs);
+    Matcher perSecond = OPERATIONS.matcher(printed());
+    if (!perSecond.find()) {
+      throw new IOException("qemu-io said: " + printed());
+    }
+    List<String> words = new ArrayList<>(java);
+    words.addAll(List.of(image.toString(), String.valueOf(at + STRIDE)));
+    Child.Cost our = run(words);
+    String[] micros = printed().strip().split(" ", -1);
+    if (number < 0) {
+      return;
+    }
+    theirProcesses.add(their);
+    ourProcesses.add(our);
+    theirWrites.add((long) (1e9 / Double.parseDouble(perSecond.group(1))));
+    ourWrites.add(1000 * Long.parseLong(micros[1]));
+    long sum = 0;
+    for (String each : micros) {
+      sum += 1000 * Long.parseLong(each);
+    }
+    ours.add(sum);
   }
 
   private Child.Cost run(List<String> command) throws IOException {

@@ -18,6 +18,7 @@ final class Inputs {
   private static final int CLUSTER = 64 << 10;
   private static final long MIB = 1 << 20;
   private static final long GIB = 1 << 30;
+  private static final long TIB = 1L << 40;
 
   private final Path folder;
   private final boolean quick;
@@ -29,7 +30,7 @@ final class Inputs {
 
   /** Bytes of the images that are full of random data. */
   long dataBytes() {
-    return quick ? 64 * MIB : 2 * GIB;
+    return quick ? 64 * MIB : 4 * GIB;
   }
 
   /** Runs of data in the fragmented image, a hole behind each. */
@@ -43,9 +44,9 @@ final class Inputs {
   }
 
   /** Makes the image that a program is to write into, if it is one that exists before. */
-  void begin(Compete.Made output, Path target) throws IOException {
-    String extended = "extended_l2=" + (output == Compete.Made.IN_EXTENDED ? "on" : "off");
-    if (output == Compete.Made.IN_QCOW2 || output == Compete.Made.IN_EXTENDED) {
+  void begin(Made output, Path target) throws IOException {
+    String extended = "extended_l2=" + (output == Made.IN_EXTENDED ? "on" : "off");
+    if (output == Made.IN_QCOW2 || output == Made.IN_EXTENDED) {
       Files.deleteIfExists(target);
       tool("qemu-img", "create", "-q", "-f", "qcow2", "-o", extended, target, dataBytes());
     }
@@ -86,21 +87,35 @@ final class Inputs {
     return make("random.qcow2", path -> convert("raw", raw, path));
   }
 
-  /** A disk with something in every cluster, half as long as the random data. */
+  /** The same in another file. */
+  Path randomQcow2Twin() throws IOException {
+    Path raw = random();
+    return make("random-twin.qcow2", path -> convert("raw", raw, path));
+  }
+
+  /** A disk with something in every cluster, a quarter as long as the random data. */
   Path disk() throws IOException {
-    return make("disk.qcow2", path -> filled(path, dataBytes() / 2));
+    return make("disk.qcow2", path -> filled(path, dataBytes() / 4));
   }
 
-  /** The same, twice as long as the random data. */
-  Path large() throws IOException {
-    return make("large.qcow2", path -> filled(path, 2 * dataBytes()));
+  /** Bytes that are copied to servers. */
+  long uploadBytes() {
+    return dataBytes() / 2;
   }
 
-  /** Nothing, as long as the random data. */
+  /** The first half of the random data. */
+  Path upload() throws IOException {
+    Path raw = random();
+    return make(
+        "upload.raw",
+        path -> tool("sh", "-c", "head -c " + uploadBytes() + " " + raw + " > " + path));
+  }
+
+  /** Nothing, as long as what is copied to servers. */
   Path emptyCopy() throws IOException {
     return make(
         "empty-copy.qcow2",
-        path -> tool("qemu-img", "create", "-q", "-f", "qcow2", path, dataBytes()));
+        path -> tool("qemu-img", "create", "-q", "-f", "qcow2", path, uploadBytes()));
   }
 
   private void filled(Path path, long bytes) throws IOException {
@@ -117,6 +132,11 @@ final class Inputs {
   /** Has nothing of a file wait to be written. */
   void settle(Path path) throws IOException {
     tool("sync", path);
+  }
+
+  /** Has the system forget what it has of a file in memory; none of it may wait to be written. */
+  void forget(Path path) throws IOException {
+    tool("dd", "if=" + path, "iflag=nocache", "count=0", "status=none");
   }
 
   /** A real file system with real files, half empty: /usr/share of this machine. */
@@ -168,22 +188,74 @@ final class Inputs {
         "fragmented.qcow2",
         path -> {
           tool("qemu-img", "create", "-q", "-f", "qcow2", path, 2L * runs() * CLUSTER);
-          List<Integer> order = new ArrayList<>();
-          for (int i = 0; i < runs(); i++) {
-            order.add(i);
-          }
-          Collections.shuffle(order, new Random(2));
-          var commands = new StringBuilder();
-          for (int i : order) {
-            int pattern = 1 + i % 255;
-            long at = 2L * i * CLUSTER;
-            commands.append("write -q -P " + pattern + " " + at + " " + CLUSTER + "\n");
-          }
-          Path script = folder.resolve("fragmented.qemu-io");
-          Files.writeString(script, commands);
-          tool("sh", "-c", "qemu-io -t unsafe -f qcow2 " + path + " < " + script);
-          Files.delete(script);
+          scatter(path, multiples(runs(), 2), 0);
         });
+  }
+
+  /** A disk of 1 TiB with as many runs, at equal distances, in random order in the file. */
+  Path sparse() throws IOException {
+    return make(
+        "sparse.qcow2",
+        path -> {
+          tool("qemu-img", "create", "-q", "-f", "qcow2", path, "1T");
+          scatter(path, multiples(runs(), TIB / CLUSTER / runs()), 0);
+        });
+  }
+
+  /** The topmost of 8 overlays and their base: each has an eighth of the clusters. */
+  Path chain() throws IOException {
+    return layer(8);
+  }
+
+  private Path layer(int number) throws IOException {
+    List<Object> create = new ArrayList<>(List.of("qemu-img", "create", "-q", "-f", "qcow2"));
+    if (number > 0) {
+      create.addAll(List.of("-F", "qcow2", "-b", layer(number - 1).getFileName()));
+    }
+    return make(
+        "chain-" + number + ".qcow2",
+        path -> {
+          create.add(path);
+          create.add(dataBytes() / 2);
+          tool(create.toArray());
+          int clusters = (int) (dataBytes() / 2 / CLUSTER);
+          List<Long> all = multiples(clusters, 1);
+          Collections.shuffle(all, new Random(number));
+          scatter(path, all.subList(0, clusters / 8), number);
+        });
+  }
+
+  private static List<Long> multiples(int count, long of) {
+    List<Long> numbers = new ArrayList<>();
+    for (int i = 0; i < count; i++) {
+      numbers.add(i * of);
+    }
+    return numbers;
+  }
+
+  /** Writes single clusters, in random order; another salt gives them other contents. */
+  private void scatter(Path path, List<Long> clusters, int salt) throws IOException {
+    List<Long> order = new ArrayList<>(clusters);
+    Collections.shuffle(order, new Random(2));
+    var commands = new StringBuilder();
+    for (long cluster : order) {
+      long pattern = 1 + (cluster + salt) % 255;
+      commands.append("write -q -P " + pattern + " " + cluster * CLUSTER + " " + CLUSTER + "\n");
+    }
+    Path script = folder.resolve("scatter.qemu-io");
+    Files.writeString(script, commands);
+    tool("sh", "-c", "qemu-io -t unsafe -f qcow2 " + path + " < " + script);
+    Files.delete(script);
+  }
+
+  /** Extents of the image that has most of them. */
+  int manyExtentsCount() {
+    return quick ? 40_000 : 4_000_000;
+  }
+
+  /** Each guest cluster is an extent of its own. */
+  Path manyExtents() throws IOException {
+    return make("many-extents.qcow2", path -> ManyExtents.write(path, manyExtentsCount()));
   }
 
   /**
@@ -198,6 +270,15 @@ final class Inputs {
           tool("qemu-img", "create", "-q", "-f", "qcow2", "-o", metadata, path, usedBytes());
           tool("qemu-img", "resize", "-q", "-f", "qcow2", path, "1T");
         });
+  }
+
+  /** A copy of it, to write into: a file of holes, mostly. */
+  Path usedCopy() throws IOException {
+    Path used = used();
+    Path copy = folder.resolve("used-copy.qcow2");
+    tool("cp", "--sparse=always", used, copy);
+    settle(copy);
+    return copy;
   }
 
   private void convert(String format, Path from, Path to, String... options) throws IOException {

@@ -71,26 +71,40 @@ final class NbdLoad {
     return sum;
   }
 
-  /** Writes of 4 KiB with FUA, which fio's engine does not know, one behind the other. */
-  Done fua(String uri) throws IOException {
+  /**
+   * Writes of 4 KiB with FUA, which fio's engine does not know, one behind the other.
+   *
+   * @param jobs how many clients do so at a time, each with a connection and a process of its own
+   */
+  Done fua(String uri, int jobs) throws IOException {
     String script =
         """
-        import random, time
-        data = bytes(range(256)) * 16
-        blocks = h.get_size() // 4096
-        start = now = time.monotonic_ns()
-        count = 0
-        while now < start + %d:
-            h.pwrite(data, random.randrange(blocks) * 4096, nbd.CMD_FLAG_FUA)
-            count += 1
-            now = time.monotonic_ns()
-        print(count, now - start)
-        """
-            .formatted((long) (seconds * 1e9));
-    // What nbdsh runs, with the system's Python: another one on the PATH lacks the module.
-    run(List.of("/usr/bin/python3", "-m", "nbd", "-u", uri, "-c", script));
+        import concurrent.futures, multiprocessing, random, sys, time
+        import nbd
+        seconds, jobs, uri = float(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+        fork = multiprocessing.get_context("fork")
+        ready = fork.Barrier(jobs, timeout=60)
+        def job(_):
+            h = nbd.NBD()
+            h.connect_uri(uri)
+            data = bytes(range(256)) * 16
+            blocks = h.get_size() // 4096
+            ready.wait()
+            start = now = time.monotonic()
+            count = 0
+            while now < start + seconds:
+                h.pwrite(data, random.randrange(blocks) * 4096, nbd.CMD_FLAG_FUA)
+                count += 1
+                now = time.monotonic()
+            return count, now - start
+        with concurrent.futures.ProcessPoolExecutor(jobs, fork) as workers:
+            done = list(workers.map(job, range(jobs)))
+        print(sum(count for count, _ in done), max(took for _, took in done))
+        """;
+    // The system's Python: another one on the PATH lacks the module.
+    run(List.of("/usr/bin/python3", "-c", script, "" + seconds, "" + jobs, uri));
     String[] words = Files.readString(out).strip().split(" ", -1);
-    return new Done(Double.parseDouble(words[0]), Double.parseDouble(words[1]));
+    return new Done(Double.parseDouble(words[0]), Double.parseDouble(words[1]) * 1e9);
   }
 
   /** nbdcopy, in whose time its own start is. */

@@ -1,10 +1,15 @@
 package dev.imago.bench;
 
-import java.util.List;
-
 /** Turns what NBD servers have cost into the rows of a Markdown table. */
 final class NbdReport {
   private NbdReport() {}
+
+  static final String HEADING =
+      """
+      | NBD | qemu-nbd, per s | its aio | imago, per s | wall, qemu-nbd ÷ imago | \
+      CPU, qemu-nbd ÷ imago | at least | qemu-nbd, µs CPU | imago, µs CPU |
+      |---|---|---|---|---|---|---|---|---|
+      """;
 
   /**
    * One case.
@@ -13,30 +18,40 @@ final class NbdReport {
    * @param how that server's {@code --aio}
    * @param imago of as many
    */
-  record Line(String name, Samples qemu, String how, Samples imago) {}
+  record Line(String name, Goal goal, Samples qemu, String how, Samples imago) {
+    double wallRatio() {
+      return qemu.medianWall() / imago.medianWall();
+    }
 
-  static final String HEADING =
-      """
-      | NBD | qemu-nbd, per s | its aio | imago, per s | wall ratio | of minima | \
-      user ratio | user + system ratio | qemu-nbd, µs CPU | imago, µs CPU |
-      |---|---|---|---|---|---|---|---|---|---|
-      """;
+    double cpuRatio() {
+      return qemu.medianCpu() / imago.medianCpu();
+    }
+
+    Chart.Bar bar() {
+      return new Chart.Bar("NBD: " + name, wallRatio(), goal);
+    }
+  }
 
   static String row(Line line) {
-    Samples qemu = line.qemu;
-    Samples imago = line.imago;
-    List<String> cells =
-        List.of(
-            line.name,
-            Report.digits(1e6 / qemu.medianWall()),
-            line.how,
-            Report.digits(1e6 / imago.medianWall()),
-            Report.ratio(imago.medianWall(), qemu.medianWall()),
-            Report.ratio(imago.leastWall(), qemu.leastWall()),
-            Report.ratio(imago.medianUser(), qemu.medianUser()),
-            Report.ratio(imago.medianCpu(), qemu.medianCpu()),
-            Report.digits(qemu.medianCpu()),
-            Report.digits(imago.medianCpu()));
-    return "| " + String.join(" | ", cells) + " |\n";
+    return Report.row(
+        line.name,
+        perSecond(line.qemu),
+        line.how,
+        perSecond(line.imago),
+        Report.ratio(line.wallRatio()),
+        Report.ratio(line.cpuRatio()),
+        line.goal.cell(line.wallRatio(), line.cpuRatio()),
+        Report.digits(line.qemu.medianCpu()),
+        Report.digits(line.imago.medianCpu()));
+  }
+
+  static String failed(String name) {
+    return Report.row(name + " **(failed)**", "", "", "", "", "", "", "", "");
+  }
+
+  /** The most time for a request is the least of them in a second. */
+  private static String perSecond(Samples samples) {
+    return Report.spread(
+        1e6 / samples.medianWall(), 1e6 / samples.mostWall(), 1e6 / samples.leastWall());
   }
 }

@@ -1,12 +1,12 @@
 package dev.imago.bench;
 
 import java.io.IOException;
-import java.io.PrintStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Consumer;
 import java.util.function.Predicate;
 
 /**
@@ -64,9 +64,14 @@ final class NbdRows {
     NbdLoad.Done on(String uri, int number) throws IOException;
   }
 
-  private record Case(String name, Disk disk, Source source, Run warmUp, Run run) {
-    Case(String name, Disk disk, Source source, Run run) {
-      this(name, disk, source, run, run);
+  private record Case(String name, Goal goal, Disk disk, Source source, Run warmUp, Run run) {
+    Case(String name, Goal goal, Disk disk, Source source, Run run) {
+      this(name, goal, disk, source, run, run);
+    }
+
+    /** Its name in a table of such cases. */
+    String shown() {
+      return name.replace("nbd: ", "");
     }
   }
 
@@ -78,75 +83,100 @@ final class NbdRows {
    * Measures all cases whose names are wanted.
    *
    * @param out is given Markdown, each row as soon as it is known; nothing if there are none
+   * @return a bar for each case that did not fail
    */
-  void report(Predicate<String> wanted, PrintStream out) throws IOException {
+  List<Chart.Bar> report(Predicate<String> wanted, Consumer<String> out) {
+    List<Chart.Bar> bars = new ArrayList<>();
     List<Case> cases = cases().stream().filter(each -> wanted.test(each.name)).toList();
     if (cases.isEmpty()) {
-      return;
+      return bars;
     }
-    out.print("\n" + NbdReport.HEADING);
+    out.accept("\n" + NbdReport.HEADING);
     for (Case each : cases) {
       System.err.println("measuring " + each.name);
-      out.print(NbdReport.row(measure(each)));
+      try {
+        NbdReport.Line line = measure(each);
+        out.accept(NbdReport.row(line));
+        bars.add(line.bar());
+      } catch (IOException e) {
+        System.err.println(e.getMessage());
+        out.accept(NbdReport.failed(each.shown()));
+      }
     }
-    notes.stream().distinct().forEach(note -> out.print("\n" + note + "\n"));
+    notes.stream().distinct().forEach(note -> out.accept("\n" + note + "\n"));
+    return bars;
   }
 
   private List<Case> cases() {
     List<Case> cases = new ArrayList<>();
-    for (int depth : new int[] {1, 16}) {
-      String behind = ", " + depth + " in flight";
-      cases.add(fio("random read of 4 KiB" + behind, Disk.SHARED, "randread", "4k", depth, 1));
-      cases.add(fio("random write of 4 KiB" + behind, Disk.COPIED, "randwrite", "4k", depth, 1));
-    }
+    Goal sixteen = Goal.wall(1.5);
+    Goal synced = Goal.wall(1.2);
+    cases.add(fio("random read of 4 KiB, 1 in flight", Goal.wall(1.5), "randread", "4k", 1, 1));
+    cases.add(fio("random write of 4 KiB, 1 in flight", Goal.NONE, "randwrite", "4k", 1, 1));
+    cases.add(fio("random read of 4 KiB, 16 in flight", Goal.wall(1.7), "randread", "4k", 16, 1));
+    cases.add(
+        new Case(
+            "nbd: cold random read of 4 KiB, 16 in flight",
+            Goal.wall(1.2),
+            Disk.SHARED,
+            inputs::randomQcow2,
+            (uri, _) -> load.fioOnce(uri, warmUp("randread", "4k")),
+            (uri, _) -> {
+              inputs.forget(inputs.randomQcow2());
+              return load.fio(uri, "--rw=randread", "--bs=4k", "--iodepth=16");
+            }));
+    cases.add(fio("random write of 4 KiB, 16 in flight", sixteen, "randwrite", "4k", 16, 1));
     cases.add(
         new Case(
             "nbd: allocating random write of 4 KiB, 16 in flight",
+            sixteen,
             Disk.COPIED,
             inputs::emptyQcow2,
             this::allocating));
-    cases.add(fio("sequential read of 1 MiB, 4 in flight", Disk.SHARED, "read", "1m", 4, 1));
-    cases.add(fio("sequential write of 1 MiB, 4 in flight", Disk.COPIED, "write", "1m", 4, 1));
-    cases.add(
-        new Case(
-            "nbd: random write of 4 KiB with FUA",
-            Disk.COPIED,
-            inputs::disk,
-            (uri, _) -> load.fioOnce(uri, warmUp("randwrite", "4k", "--fsync=1")),
-            (uri, _) -> load.fua(uri)));
+    cases.add(fio("sequential read of 1 MiB, 4 in flight", Goal.NONE, "read", "1m", 4, 1));
+    cases.add(fio("sequential write of 1 MiB, 4 in flight", Goal.NONE, "write", "1m", 4, 1));
     for (int jobs : new int[] {1, 8}) {
       String who = jobs == 1 ? "1 job" : jobs + " jobs";
       cases.add(
-          fio(
-              "random write of 4 KiB, fsync=1, " + who,
+          new Case(
+              "nbd: random write of 4 KiB with FUA, " + who,
+              synced,
               Disk.COPIED,
-              "randwrite",
-              "4k",
-              1,
-              jobs,
-              "--fsync=1"));
+              inputs::disk,
+              (uri, _) -> load.fioOnce(uri, warmUp("randwrite", "4k", "--fsync=1")),
+              (uri, _) -> load.fua(uri, jobs)));
+      String name = "random write of 4 KiB, fsync=1, " + who;
+      cases.add(fio(name, synced, "randwrite", "4k", 1, jobs, "--fsync=1"));
     }
     long bytes = inputs.dataBytes();
-    cases.add(copyFrom(inputs::randomQcow2, bytes));
     cases.add(
         new Case(
-            "nbd: nbdcopy of " + size(bytes) + " to it",
+            "nbd: nbdcopy of " + size(bytes) + " from it",
+            Goal.wall(1.3),
+            Disk.SHARED,
+            inputs::randomQcow2,
+            (uri, _) -> load.copy(uri, "null:", bytes)));
+    long half = inputs.uploadBytes();
+    cases.add(
+        new Case(
+            "nbd: nbdcopy of " + size(half) + " to it",
+            Goal.NONE,
             Disk.NEW,
             inputs::emptyCopy,
-            (uri, _) -> load.copy(inputs.random().toString(), uri, bytes)));
-    cases.add(copyFrom(inputs::large, 2 * bytes));
+            (uri, _) -> load.copy(inputs.upload().toString(), uri, half)));
     return cases;
   }
 
   private Case fio(
-      String name, Disk disk, String what, String block, int depth, int jobs, String... more) {
+      String name, Goal goal, String what, String block, int depth, int jobs, String... more) {
     List<String> words = new ArrayList<>(List.of("--rw=" + what, "--bs=" + block));
     words.addAll(List.of("--iodepth=" + depth, "--numjobs=" + jobs));
     words.addAll(List.of(more));
     String[] options = words.toArray(new String[0]);
     return new Case(
         "nbd: " + name,
-        disk,
+        goal,
+        what.endsWith("read") ? Disk.SHARED : Disk.COPIED,
         inputs::disk,
         (uri, _) -> load.fioOnce(uri, warmUp(what, block, more)),
         (uri, _) -> load.fio(uri, options));
@@ -161,14 +191,6 @@ final class NbdRows {
     words.add("--number_ios=" + Math.max(1, (long) (settings.seconds * perSecond)));
     words.addAll(List.of(more));
     return words;
-  }
-
-  private Case copyFrom(Source source, long bytes) {
-    return new Case(
-        "nbd: nbdcopy of " + size(bytes) + " from it",
-        Disk.SHARED,
-        source,
-        (uri, _) -> load.copy(uri, "null:", bytes));
   }
 
   /** Each run where no other one has written. */
@@ -213,7 +235,7 @@ final class NbdRows {
       best = other.samples.medianWall() < best.samples.medianWall() ? other : best;
     }
     String how = best.peer == Peer.QEMU_THREADS ? "threads" : "io_uring";
-    return new NbdReport.Line(which.name.replace("nbd: ", ""), best.samples, how, imago);
+    return new NbdReport.Line(which.shown(), which.goal, best.samples, how, imago);
   }
 
   /** A server in a case. */

@@ -6,6 +6,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
 
 /** An NBD server in a process of its own, at a Unix socket, and what it has cost so far. */
 final class NbdServerProcess implements Closeable {
@@ -18,6 +19,9 @@ final class NbdServerProcess implements Closeable {
   private static final int USER_TIME = 11;
 
   private static final int SYSTEM_TIME = 12;
+
+  /** Among the words of a line of /proc/net/unix: the flag __SO_ACCEPTCON. */
+  private static final String LISTENING = " 00010000 ";
 
   private final Process process;
   private final Path socket;
@@ -37,12 +41,19 @@ final class NbdServerProcess implements Closeable {
     this.process =
         new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(log.toFile()).start();
     long end = System.nanoTime() + PATIENCE_NANOS;
-    while (!Files.exists(socket)) {
+    while (!listens()) {
       if (ends(2) || System.nanoTime() > end) {
         String said = Files.readString(log).strip();
         close();
         throw new IOException(String.join(" ", command) + ": " + said);
       }
+    }
+  }
+
+  /** Its file is there before it listens, and who comes between is refused. */
+  private boolean listens() throws IOException {
+    try (Stream<String> sockets = Files.lines(Path.of("/proc/net/unix"))) {
+      return sockets.anyMatch(line -> line.contains(LISTENING) && line.endsWith(" " + socket));
     }
   }
 

@@ -3,55 +3,73 @@ package dev.imago.bench;
 import java.util.List;
 import java.util.Locale;
 
-/** Turns samples into a Markdown table. */
+/** Turns samples into the rows of a Markdown table. Ratios are the peer's time ÷ ours. */
 final class Report {
+  static final String HEADING =
+      """
+      | | qemu-img, ms | its options | imago, ms | wall, qemu-img ÷ imago | CPU, qemu-img ÷ imago | \
+      at least | empty JVM, ms | wall without it | qemu-img, MiB | imago, MiB |
+      |---|---|---|---|---|---|---|---|---|---|---|
+      """;
+
   private Report() {}
 
   /**
    * One case.
    *
-   * @param shortRun whether the start of the JVM is most of it, so that a ratio without it is given
+   * @param options what the fastest qemu-img was given besides
+   * @param empty of the empty JVM, if it is a short run: a ratio without its time is given, too
+   * @param note of what was compared, if the result was not the same; empty otherwise
    */
-  record Line(
-      String name, boolean shortRun, Samples qemu, Samples imago, Samples empty, String note) {}
+  record Line(Case which, String options, Samples qemu, Samples imago, Samples empty, String note) {
 
-  static String table(List<Line> lines) {
-    var out = new StringBuilder();
-    out.append(
-        """
-        | | qemu-img, ms | imago, ms | empty JVM, ms | wall ratio | of minima | less empty JVM | \
-        user ratio | user + system ratio | qemu-img, MiB | imago, MiB |
-        |---|---|---|---|---|---|---|---|---|---|---|
-        """);
-    for (Line line : lines) {
-      out.append("| ").append(line.name);
-      if (!line.note.isEmpty()) {
-        out.append(" **(").append(line.note).append(")**");
-      }
-      out.append(" | ");
-      if (line.note.equals("failed")) {
-        out.append("| | | | | | | | | |\n");
-        continue;
-      }
-      Samples qemu = line.qemu;
-      Samples imago = line.imago;
-      double started = line.empty.medianWall();
-      out.append(pair(qemu)).append(" | ").append(pair(imago)).append(" | ");
-      out.append(pair(line.empty)).append(" | ");
-      out.append(ratio(imago.medianWall(), qemu.medianWall())).append(" | ");
-      out.append(ratio(imago.leastWall(), qemu.leastWall())).append(" | ");
-      out.append(line.shortRun ? ratio(imago.medianWall() - started, qemu.medianWall()) : "");
-      out.append(" | ");
-      out.append(ratio(imago.medianUser(), qemu.medianUser())).append(" | ");
-      out.append(ratio(imago.medianCpu(), qemu.medianCpu())).append(" | ");
-      out.append(digits(qemu.peakMib())).append(" | ");
-      out.append(digits(imago.peakMib())).append(" |\n");
+    double wallRatio() {
+      return qemu.medianWall() / imago.medianWall();
     }
-    return out.toString();
+
+    double cpuRatio() {
+      return qemu.medianCpu() / imago.medianCpu();
+    }
+
+    Chart.Bar bar() {
+      return new Chart.Bar(which.name(), wallRatio(), which.goal());
+    }
   }
 
-  private static String pair(Samples samples) {
-    return "%s (%s)".formatted(digits(samples.medianWall()), digits(samples.leastWall()));
+  static String row(Line line) {
+    Case which = line.which;
+    String note = line.note.isEmpty() ? "" : " **(" + line.note + ")**";
+    double ourOwn = line.imago.medianWall() - line.empty.medianWall();
+    return row(
+        which.name() + note,
+        spread(line.qemu),
+        line.options,
+        spread(line.imago),
+        ratio(line.wallRatio()),
+        ratio(line.cpuRatio()),
+        which.goal().cell(line.wallRatio(), line.cpuRatio()),
+        which.shortRun() ? spread(line.empty) : "",
+        // None if we were ready before the empty program, as may be of the shortest runs.
+        which.shortRun() && ourOwn > 0 ? ratio(line.qemu.medianWall() / ourOwn) : "",
+        digits(line.qemu.peakMib()),
+        digits(line.imago.peakMib()));
+  }
+
+  static String failed(String name) {
+    return row(name + " **(failed)**", "", "", "", "", "", "", "", "", "", "");
+  }
+
+  static String row(String... cells) {
+    return "| " + String.join(" | ", List.of(cells)) + " |\n";
+  }
+
+  /** Median, and from the minimum to the maximum. */
+  static String spread(Samples samples) {
+    return spread(samples.medianWall(), samples.leastWall(), samples.mostWall());
+  }
+
+  static String spread(double median, double least, double most) {
+    return "%s (%s–%s)".formatted(digits(median), digits(least), digits(most));
   }
 
   /** Three digits, more if they stand before the point. */
@@ -60,7 +78,7 @@ final class Report {
     return String.format(Locale.ROOT, form, value);
   }
 
-  static String ratio(double a, double b) {
-    return String.format(Locale.ROOT, "%.2f", a / b);
+  static String ratio(double value) {
+    return String.format(Locale.ROOT, "%.2f", value);
   }
 }

@@ -15,6 +15,11 @@ final class Samples {
     runs.add(run);
   }
 
+  /** A run of which only the time is known. */
+  void add(long wallNanos) {
+    runs.add(new Child.Cost(0, wallNanos, 0, 0));
+  }
+
   /** The most memory that a run of its own had, in KiB. */
   void peakKib(long peak) {
     peakKib = peak;
@@ -32,28 +37,26 @@ final class Samples {
     return quantile(Child.Cost::wallNanos, 0);
   }
 
+  double mostWall() {
+    return quantile(Child.Cost::wallNanos, 1);
+  }
+
   /** Median of the time that processors were busy in the program and in the kernel for it. */
   double medianCpu() {
     return quantile(run -> run.userNanos() + run.systemNanos(), 0.5);
   }
 
-  double leastCpu() {
-    return quantile(run -> run.userNanos() + run.systemNanos(), 0);
-  }
-
-  double medianUser() {
-    return quantile(Child.Cost::userNanos, 0.5);
-  }
-
   private double quantile(ToLongFunction<Child.Cost> value, double part) {
-    long[] sorted = runs.stream().mapToLong(value).toArray();
-    return quantile(sorted, part) / 1e6;
+    return quantile(runs.stream().mapToLong(value).asDoubleStream().toArray(), part) / 1e6;
   }
 
-  /** The value below which a part of all values lies, between its two neighbours. */
-  static double quantile(long[] values, double part) {
-    long[] sorted = values.clone();
+  /** The value below which a part of all values lies, between its two neighbours; 0 of none. */
+  static double quantile(double[] values, double part) {
+    double[] sorted = values.clone();
     Arrays.sort(sorted);
+    if (sorted.length == 0) {
+      return 0;
+    }
     double at = part * (sorted.length - 1);
     int below = (int) at;
     int above = Math.min(below + 1, sorted.length - 1);

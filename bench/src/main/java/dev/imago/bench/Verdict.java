@@ -17,10 +17,9 @@ final class Verdict {
    * @param output whether they write an image, whose name is appended to the commands
    * @return a note for the reader, empty if all is the same
    */
-  static String on(
-      Path folder, Inputs inputs, List<String> qemu, List<String> imago, Compete.Made output)
+  static String on(Path folder, Inputs inputs, List<String> qemu, List<String> imago, Made output)
       throws IOException {
-    boolean image = output != Compete.Made.NOTHING;
+    boolean image = output != Made.NOTHING;
     Path theirs = folder.resolve("target-qemu");
     Path ours = folder.resolve("target-imago");
     Path theirWords = folder.resolve("out-qemu");
@@ -31,10 +30,16 @@ final class Verdict {
       run(image ? with(qemu, theirs) : qemu, theirWords, folder);
       run(image ? with(imago, ours) : imago, ourWords, folder);
       if (image) {
-        boolean file = output == Compete.Made.FILE;
+        boolean file = output == Made.FILE;
         String format = file ? qemu.get(qemu.indexOf("-O") + 1) : "qcow2";
         List<String> compare = List.of("qemu-img", "compare", "-f", format, "-F", format);
         run(with(with(compare, theirs), ours), theirWords, folder);
+        boolean larger = qemu.contains("-c") && Files.size(ours) > Files.size(theirs);
+        return larger
+            ? "file larger: " + Files.size(ours) + " bytes for " + Files.size(theirs)
+            : "";
+      }
+      if (Files.mismatch(theirWords, ourWords) < 0) {
         return "";
       }
       return words(theirWords).equals(words(ourWords)) ? "" : "prints something else";
