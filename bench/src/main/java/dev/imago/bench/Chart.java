@@ -6,8 +6,8 @@ import java.util.Locale;
 /** Draws ratios as bars, one below another: SVG, for light pages and dark ones. */
 final class Chart {
   private static final int WIDTH = 960;
-  private static final int NAMES = 500;
-  private static final int BARS = 400;
+  private static final int NAMES = 540;
+  private static final int BARS = 360;
   private static final int TOP = 40;
   private static final int ROW = 20;
 
@@ -56,7 +56,7 @@ final class Chart {
       String side = bar.ratio < 1 ? "behind" : "ahead";
       out.append("<rect class=\"" + side + "\"" + at("x", NAMES) + at("y", y + 3));
       out.append(at("width", end - NAMES) + at("height", ROW - 6) + "/>\n");
-      text(out, "ratio", Math.max(end, goal) + 5, y + 14, Report.ratio(bar.ratio));
+      text(out, "ratio", NAMES + BARS + 10, y + 14, Report.ratio(bar.ratio));
       if (bar.goal.wall() > 0) {
         stroke(out, "goal", goal, y + 2, y + ROW - 2);
       }

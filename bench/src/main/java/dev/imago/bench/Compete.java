@@ -77,19 +77,38 @@ final class Compete {
         say(Report.failed(which.name()));
       }
     }
-    if (wanted("first write")) {
-      var writes = new FirstWrites(options.folder, inputs, options.java, rounds(true));
-      say("\n" + writes.report());
-      bars.add(writes.bar());
-    }
-    if (wanted("in-process")) {
-      say("\n" + inProcess());
-    }
+    part(
+        "first write",
+        () -> {
+          var writes = new FirstWrites(options.folder, inputs, options.java, rounds(true));
+          say("\n" + writes.report());
+          bars.add(writes.bar());
+        });
+    part("in-process", () -> say("\n" + inProcess()));
     var settings =
         new NbdRows.Settings(options.folder, options.imago, rounds(false), options.seconds);
     bars.addAll(new NbdRows(settings, inputs).report(this::wanted, this::say));
     if (options.page.isPresent()) {
       Page.write(options.page.get(), report.toString(), Chart.svg(bars));
+    }
+  }
+
+  /** Something that is measured and said. */
+  private interface Part {
+    void run() throws IOException;
+  }
+
+  /** If it fails, the others go on. */
+  private void part(String name, Part part) {
+    if (!wanted(name)) {
+      return;
+    }
+    System.err.println("measuring " + name);
+    try {
+      part.run();
+    } catch (IOException e) {
+      System.err.println(e.getMessage());
+      say("\n" + name + " **(failed)**\n");
     }
   }
 
@@ -102,7 +121,6 @@ final class Compete {
 
   /** In a JVM of its own, with the compiler that a program with the library in it has. */
   private String inProcess() throws IOException {
-    System.err.println("measuring in-process");
     List<String> command = new ArrayList<>();
     command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
     command.addAll(List.of("-XX:+UseSerialGC", "--enable-native-access=ALL-UNNAMED"));

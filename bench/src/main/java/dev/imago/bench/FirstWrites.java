@@ -42,7 +42,6 @@ final class FirstWrites {
 
   /** Measures, and says it in Markdown. */
   String report() throws IOException {
-    System.err.println("measuring first writes");
     Path image = inputs.usedCopy();
     for (int i = -1; i < rounds; i++) {
       round(image, i);

@@ -62,11 +62,11 @@ class PageTest {
 
     var drawn = svg.getElementsByTagName("rect");
     assertThat(drawn.getLength()).isEqualTo(2);
-    // The most is 400 wide.
+    // The most is 360 wide.
     assertThat(drawn.item(0).getAttributes().getNamedItem("width").getNodeValue())
-        .isEqualTo("50.0");
+        .isEqualTo("45.0");
     assertThat(drawn.item(1).getAttributes().getNamedItem("width").getNodeValue())
-        .isEqualTo("400.0");
+        .isEqualTo("360.0");
     assertThat(svg.getDocumentElement().getTextContent()).contains("a & <b>, 'c'", "raw → qcow2");
     // One for the goal, one at 1.0.
     assertThat(svg.getElementsByTagName("line").getLength()).isEqualTo(2);
