@@ -3,7 +3,10 @@ package dev.imago.bench;
 import java.util.List;
 import java.util.Locale;
 
-/** Draws ratios as bars, one below another: SVG, for light pages and dark ones. */
+/**
+ * Draws ratios as bars, one below another: SVG. Its colours can be read on light pages and on dark
+ * ones: what a browser prefers need not be what the page has.
+ */
 final class Chart {
   private static final int WIDTH = 960;
   private static final int NAMES = 540;
@@ -34,16 +37,12 @@ final class Chart {
         <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d">
         <title>Times as fast as QEMU's tools, by the wall clock</title>
         <style>
-        text { font: 12px sans-serif; fill: #24292f; }
+        text { font: 12px sans-serif; fill: #6e7781; }
         .name { text-anchor: end; }
         .ahead { fill: #2da44e; }
         .behind { fill: #d4760a; }
-        .goal { stroke: #24292f; stroke-width: 2; }
+        .goal { stroke: #6e7781; stroke-width: 2; }
         line.even { stroke: #6e7781; stroke-dasharray: 4 3; }
-        @media (prefers-color-scheme: dark) {
-        text { fill: #d0d7de; }
-        .goal { stroke: #d0d7de; }
-        }
         </style>
         <text x="%d" y="20">times as fast as QEMU's tools (wall clock); stroke: wanted</text>
         """

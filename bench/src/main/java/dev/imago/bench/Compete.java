@@ -180,7 +180,17 @@ final class Compete {
     }
     best.samples.peakKib(once(best, Child::peakKib));
     imago.samples.peakKib(once(imago, Child::peakKib));
+    // The -c of bench is another one.
+    if (words.contains("-c") && which.output() == Made.FILE) {
+      note += sizes(best.samples.medianMadeMib(), imago.samples.medianMadeMib());
+    }
     return new Report.Line(which, best.options, best.samples, imago.samples, empty.samples, note);
+  }
+
+  /** Of compressed files, which must not be longer for being made sooner. */
+  private static String sizes(double theirMib, double ourMib) {
+    String both = Report.digits(ourMib) + " MiB for " + Report.digits(theirMib);
+    return ourMib > theirMib ? "**longer file: " + both + "**" : "file of " + both;
   }
 
   /** A program in a case, and what its runs have cost. */
@@ -221,6 +231,9 @@ final class Compete {
     // What is printed may be long, and to cut it off takes its time.
     Files.deleteIfExists(out);
     T answer = measurement.run(command, out, err);
+    if (entrant.output == Made.FILE) {
+      entrant.samples.made(Files.size(target));
+    }
     Files.deleteIfExists(target);
     return answer;
   }

@@ -19,7 +19,7 @@ final class Report {
    *
    * @param options what the fastest qemu-img was given besides
    * @param empty of the empty JVM, if it is a short run: a ratio without its time is given, too
-   * @param note of what was compared, if the result was not the same; empty otherwise
+   * @param note of the results, in Markdown; empty if they were the same
    */
   record Line(Case which, String options, Samples qemu, Samples imago, Samples empty, String note) {
 
@@ -38,7 +38,7 @@ final class Report {
 
   static String row(Line line) {
     Case which = line.which;
-    String note = line.note.isEmpty() ? "" : " **(" + line.note + ")**";
+    String note = line.note.isEmpty() ? "" : " (" + line.note + ")";
     double ourOwn = line.imago.medianWall() - line.empty.medianWall();
     return row(
         which.name() + note,

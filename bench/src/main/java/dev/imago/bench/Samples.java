@@ -9,6 +9,8 @@ import java.util.function.ToLongFunction;
 final class Samples {
   private final List<Child.Cost> runs = new ArrayList<>();
 
+  private final List<Long> madeBytes = new ArrayList<>();
+
   private long peakKib;
 
   void add(Child.Cost run) {
@@ -27,6 +29,15 @@ final class Samples {
 
   double peakMib() {
     return peakKib / 1024.0;
+  }
+
+  /** How long the file is that a run has made, in bytes. */
+  void made(long bytes) {
+    madeBytes.add(bytes);
+  }
+
+  double medianMadeMib() {
+    return quantile(madeBytes.stream().mapToDouble(Long::doubleValue).toArray(), 0.5) / (1 << 20);
   }
 
   double medianWall() {
