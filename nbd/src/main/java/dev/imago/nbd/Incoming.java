@@ -78,14 +78,18 @@ final class Incoming {
     return goesOn ? n : -1;
   }
 
-  /** Whether the client has sent anything more, or its last. Does not wait. */
-  boolean more() throws IOException {
+  /**
+   * Whether the client has sent anything more, or its last.
+   *
+   * @param nanos as in {@link Transport#more}
+   */
+  boolean more(long nanos) throws IOException {
     if (buffer.hasRemaining()) {
       return true;
     }
     buffer.clear();
     try {
-      return transport.more(buffer);
+      return transport.more(buffer, nanos);
     } finally {
       buffer.flip();
     }

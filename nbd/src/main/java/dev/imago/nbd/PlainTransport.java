@@ -55,16 +55,27 @@ final class PlainTransport implements Transport {
   }
 
   @Override
-  public boolean more(ByteBuffer dst) throws IOException {
+  public boolean more(ByteBuffer dst, long nanos) throws IOException {
     if (!channel.isBlocking()) {
-      return channel.read(dst) != 0;
+      return look(dst, nanos);
     }
     channel.configureBlocking(false);
     try {
-      return channel.read(dst) != 0;
+      return look(dst, nanos);
     } finally {
       channel.configureBlocking(true);
     }
+  }
+
+  private boolean look(ByteBuffer dst, long nanos) throws IOException {
+    long begun = nanos == 0 ? 0 : System.nanoTime();
+    while (channel.read(dst) == 0) {
+      if (nanos == 0 || System.nanoTime() - begun >= nanos) {
+        return false;
+      }
+      Thread.onSpinWait();
+    }
+    return true;
   }
 
   @Override

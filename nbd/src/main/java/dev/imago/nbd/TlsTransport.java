@@ -164,13 +164,13 @@ final class TlsTransport implements Transport {
   }
 
   @Override
-  public boolean more(ByteBuffer dst) throws IOException {
+  public boolean more(ByteBuffer dst, long nanos) throws IOException {
     if (opened.hasRemaining() || received.hasRemaining()) {
       return true;
     }
     received.clear();
     try {
-      return below.more(received);
+      return below.more(received, nanos);
     } finally {
       received.flip();
     }

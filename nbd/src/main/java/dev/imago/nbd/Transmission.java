@@ -46,6 +46,7 @@ final class Transmission {
   private final InFlight inFlight;
   private final ServerStatistics statistics;
   private final Lockstep lockstep = new Lockstep();
+  private final Vigil vigil = new Vigil();
 
   /** Whether the request that was read last may be done here though that may take time. */
   private boolean waits;
@@ -79,7 +80,7 @@ final class Transmission {
     while (true) {
       if (!in.has(header)) {
         flush();
-        if (!in.fill(header)) {
+        if (!await(header)) {
           return;
         }
       }
@@ -97,6 +98,18 @@ final class Transmission {
         flush();
       }
     }
+  }
+
+  /** Waits for a request's header; false if the client has left. */
+  private boolean await(int header) throws IOException {
+    long begun = System.nanoTime();
+    // Who has something under way may be answered by others meanwhile.
+    if (!in.has(1) && inFlight.requests() == 0) {
+      vigil.keep(in);
+    }
+    boolean come = in.fill(header);
+    vigil.ended(System.nanoTime() - begun);
+    return come;
   }
 
   private void flush() throws IOException {
@@ -237,7 +250,7 @@ final class Transmission {
 
   private boolean moreHasCome() {
     try {
-      return in.more();
+      return in.more(0);
     } catch (IOException e) {
       return true; // who reads next meets it, too
     }

@@ -21,12 +21,14 @@ sealed interface Transport extends Closeable permits PlainTransport, TlsTranspor
   int read(ByteBuffer dst) throws IOException;
 
   /**
-   * Whether the other end has sent something that was not read yet, or has said its last. Does not
-   * wait. While nobody else reads or writes.
+   * Whether the other end has sent something that was not read yet, or has said its last. While
+   * nobody else reads or writes.
    *
    * @param dst may be given what there is
+   * @param nanos how long to look for it, again and again, without giving up the processor; 0 looks
+   *     once
    */
-  boolean more(ByteBuffer dst) throws IOException;
+  boolean more(ByteBuffer dst, long nanos) throws IOException;
 
   /** Writes all that remains in the buffers, one after the other, with nothing in between. */
   void write(ByteBuffer... srcs) throws IOException;
