@@ -7,6 +7,7 @@ import dev.imago.storage.BlockEvent;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.nio.LongBuffer;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
@@ -23,6 +24,9 @@ import org.jspecify.annotations.Nullable;
 final class HostCounts {
   /** The most that is read at once to find a free place, in bytes. */
   private static final int LOOK_AHEAD = 256 << 10;
+
+  /** Words that are looked at in one go. */
+  private static final int STRETCH = 64;
 
   private final String name;
   private final ReentrantLock metadata;
@@ -232,13 +236,37 @@ final class HostCounts {
       ByteBuffer words = lease.buffer();
       storage.event(BlockEvent.REFBLOCK_LOAD);
       storage.read(words, host + (long) first * geometry.sliceBytes());
-      words.flip();
-      while (words.hasRemaining() && !geometry.hasZeroRefcount(words.getLong())) {
-        next += geometry.refcountsPerWord();
-      }
+      next += (long) geometry.refcountsPerWord() * usedWords(words.flip().asLongBuffer());
     }
     // A block that was moved meanwhile has left something else there.
     return reftable.target(table) == host ? Math.max(next, cluster) : cluster;
+  }
+
+  /** How many words follow one another in which no count is 0. */
+  private int usedWords(LongBuffer words) {
+    long[] few = new long[STRETCH];
+    int used = 0;
+    int here;
+    do {
+      here = usedWords(words, few);
+      used += here;
+    } while (here == STRETCH);
+    return used;
+  }
+
+  /**
+   * The same of the next few words. A method of its own, because the JVM compiles what is called
+   * often much earlier than a loop that runs for long, and the first write to a huge image has a
+   * million words to pass over.
+   */
+  private int usedWords(LongBuffer words, long[] few) {
+    int end = Math.min(few.length, words.remaining());
+    words.get(few, 0, end);
+    int at = 0;
+    while (at < end && !geometry.hasZeroRefcount(few[at])) {
+      at++;
+    }
+    return at;
   }
 
   /** The first counted cluster from this one on; -1 if there is none. */
