@@ -169,10 +169,17 @@ final class ServedExport {
     if (!cached || writeThrough()) {
       return false;
     }
-    return image.format().equals("raw")
-        || image.map(base + offset, length) instanceof Mapping.Data data
-            && data.writable()
-            && data.length() >= length;
+    if (image.format().equals("raw")) {
+      return true;
+    }
+    Mapping mapping = image.map(base + offset, length);
+    return mapping.length() >= length
+        && switch (mapping) {
+          case Mapping.Data data -> data.writable();
+          // A cluster is found for it in memory, and nothing is read to fill that up.
+          case Mapping.Unallocated _, Mapping.Zero _ -> qcow2 != null;
+          default -> false;
+        };
   }
 
   void write(ByteBuffer src, long offset, boolean fua) throws IOException {
