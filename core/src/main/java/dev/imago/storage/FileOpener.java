@@ -125,7 +125,7 @@ final class FileOpener {
     boolean blockDevice = stat.kind() == BLOCK_DEVICE;
     if (!options.direct()) {
       VirtualChannel virtual = new VirtualChannel(file.procName(), options.writable());
-      return new NativeFile(name, file, blockDevice, virtual);
+      return new NativeFile(name, file, blockDevice, true, virtual);
     }
     int alignment = Math.max(BLOCK, stat.directAlign());
     int memoryAlignment = stat.memoryAlign() > 0 ? stat.memoryAlign() : BLOCK;
@@ -137,8 +137,8 @@ final class FileOpener {
     int access = options.writable() ? LinuxFile.RDWR : LinuxFile.RDONLY;
     LinuxFile second = opened(name, file.reopen(access | LinuxFile.DIRECT));
     return new DirectFile(
-        new NativeFile(name, file, blockDevice, null),
-        new NativeFile(name, second, blockDevice, null),
+        new NativeFile(name, file, blockDevice, true, null),
+        new NativeFile(name, second, blockDevice, false, null),
         alignment,
         memoryAlignment);
   }

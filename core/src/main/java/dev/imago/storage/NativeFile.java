@@ -9,6 +9,7 @@ import java.nio.channels.ClosedChannelException;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -18,6 +19,10 @@ import org.jspecify.annotations.Nullable;
 final class NativeFile implements HostFile {
   private static final int BOUNCE = 1 << 20;
   private static final long SECTOR = 4096;
+
+  /** From this many bytes on a write is worth being waited for asleep. */
+  private static final int LONG_WRITE = 128 << 10;
+
   private static final String CLOSED = "the storage is closed";
 
   private final String name;
@@ -25,16 +30,31 @@ final class NativeFile implements HostFile {
   private final boolean blockDevice;
   private final @Nullable VirtualChannel virtual;
 
+  /**
+   * Long writes into the page cache are done one at a time. File systems see to that themselves,
+   * but there the threads that wait keep their processors busy: a sixth of a conversion's time.
+   */
+  private final ReentrantLock longWrites = new ReentrantLock();
+
+  private final boolean cached;
+
   /** False once the file system has said that it cannot. */
   private volatile boolean readsNow = true;
 
   /**
    * Takes over an open file.
    *
+   * @param cached whether writes go into the page cache
    * @param virtual for the reads and writes of virtual threads, or null to let them block a carrier
    */
-  NativeFile(String name, LinuxFile file, boolean blockDevice, @Nullable VirtualChannel virtual) {
+  NativeFile(
+      String name,
+      LinuxFile file,
+      boolean blockDevice,
+      boolean cached,
+      @Nullable VirtualChannel virtual) {
     this.name = name;
+    this.cached = cached;
     this.file = file;
     this.blockDevice = blockDevice;
     this.virtual = virtual;
@@ -205,6 +225,20 @@ final class NativeFile implements HostFile {
   }
 
   private void writeDirect(ByteBuffer src, long at) throws IOException {
+    boolean oneAtATime = cached && !blockDevice && src.remaining() >= LONG_WRITE;
+    if (oneAtATime) {
+      longWrites.lock();
+    }
+    try {
+      writeAll(src, at);
+    } finally {
+      if (oneAtATime) {
+        longWrites.unlock();
+      }
+    }
+  }
+
+  private void writeAll(ByteBuffer src, long at) throws IOException {
     long next = at;
     while (src.hasRemaining()) {
       long n = writeOnce(src, next);
