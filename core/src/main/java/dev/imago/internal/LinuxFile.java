@@ -59,6 +59,7 @@ public final class LinuxFile {
   private static final short F_WRLCK = 1;
   private static final short F_UNLCK = 2;
   private static final int RWF_NOWAIT = 8;
+  private static final int FADV_WILLNEED = 3;
   private static final int MAX_VECTORS = 64;
   private static final int CLOSED = Integer.MIN_VALUE;
 
@@ -74,6 +75,7 @@ public final class LinuxFile {
   private static final int FDATASYNC = X86 ? 75 : 83;
   private static final int FTRUNCATE = X86 ? 77 : 46;
   private static final int OPENAT = X86 ? 257 : 56;
+  private static final int FADVISE = X86 ? 221 : 223;
   private static final int FALLOCATE = X86 ? 285 : 47;
   private static final int PREADV = X86 ? 295 : 69;
   private static final int PWRITEV = X86 ? 296 : 70;
@@ -236,6 +238,11 @@ public final class LinuxFile {
     } finally {
       Reference.reachabilityFence(dst);
     }
+  }
+
+  /** posix_fadvise, POSIX_FADV_WILLNEED: has bytes read into the page cache, and does not wait. */
+  public long willNeed(long offset, long length) {
+    return onFd(FADVISE, MemorySegment.ofAddress(offset), length, FADV_WILLNEED, 0, 0);
   }
 
   private static void vector(ByteBuffer vectors, int i, MemorySegment memory) {

@@ -184,6 +184,11 @@ public final class FileStorage implements Storage {
   }
 
   @Override
+  public boolean prefetch(long hostOffset, long length) {
+    return file.prefetch(hostOffset, length);
+  }
+
+  @Override
   public boolean readNow(ByteBuffer dst, long hostOffset) throws IOException {
     Ranges.checkDestination(dst, hostOffset);
     return !dst.hasRemaining() || file.readNow(dst, hostOffset);

@@ -32,6 +32,11 @@ interface HostFile {
     }
   }
 
+  /** As {@link Storage#prefetch}. */
+  default boolean prefetch(long at, long length) {
+    return false;
+  }
+
   /** Fills {@code dst}, with zeroes past the end, unless a device had to be waited for. */
   default boolean readNow(ByteBuffer dst, long at) throws IOException {
     return false;

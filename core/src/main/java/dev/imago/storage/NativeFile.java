@@ -44,7 +44,7 @@ final class NativeFile implements HostFile {
   /**
    * Takes over an open file.
    *
-   * @param cached whether writes go into the page cache
+   * @param cached whether reads and writes go through the page cache
    * @param virtual for the reads and writes of virtual threads, or null to let them block a carrier
    */
   NativeFile(
@@ -177,6 +177,11 @@ final class NativeFile implements HostFile {
         retryOrFail(n, "read", left, next);
       }
     }
+  }
+
+  @Override
+  public boolean prefetch(long at, long length) {
+    return cached && file.willNeed(at, length) == 0;
   }
 
   @Override

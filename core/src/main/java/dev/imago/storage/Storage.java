@@ -50,6 +50,17 @@ public interface Storage extends Closeable {
   }
 
   /**
+   * Has the device read bytes into memory, without waiting for them. A hint: errors are met by who
+   * reads.
+   *
+   * @return whether a {@link #read} soon after this finds them on their way; false where this can
+   *     do nothing
+   */
+  default boolean prefetch(long hostOffset, long length) {
+    return false;
+  }
+
+  /**
    * Reads if that needs no waiting for a device.
    *
    * @return false if nothing was read: the caller falls back to {@link #read}; {@code dst} is then

@@ -70,7 +70,7 @@ final class Connection implements Runnable {
   }
 
   /** Has the pool do something. */
-  void execute(SlowRequest request) {
+  void execute(Runnable request) {
     server.turns().add(line, request);
   }
 

@@ -160,6 +160,15 @@ final class ServedExport {
     return read;
   }
 
+  /** Has the disk look for what a read needs, without waiting; false if that is not possible. */
+  boolean prefetch(long offset, long length) throws IOException {
+    // Filters are never found to be cached: they are not to be gone round.
+    return cached
+        && image.resolve(base + offset, length).mapping() instanceof Mapping.Data data
+        && data.length() >= length
+        && data.storage().prefetch(data.hostOffset(), length);
+  }
+
   void read(ByteBuffer dst, long offset) throws IOException {
     image.read(dst, base + offset);
   }
@@ -186,7 +195,10 @@ final class ServedExport {
     image.write(new ByteBuffer[] {src}, base + offset, fua);
   }
 
-  /** After a write: if what was written is in the host's memory, the next one need not wait. */
+  /**
+   * After a read or write: if what it was about is in the host's memory, the next one need not
+   * wait.
+   */
   void lookForCache(long offset) throws IOException {
     if (!cached && probes < PROBES) {
       probes++;

@@ -108,6 +108,15 @@ final class SlowRequest implements Runnable {
     }
   }
 
+  /** It will not be run. */
+  void dropped() {
+    if (payload != null) {
+      payload.close();
+    }
+    answered();
+    pieceDone();
+  }
+
   private int mostOfPiece() {
     return alone ? SMALL_PIECE : PIECE;
   }
@@ -238,6 +247,7 @@ final class SlowRequest implements Runnable {
       }
     }
     connection.server().statistics().read(length);
+    export.lookForCache(request.offset());
   }
 
   /** How far data go on, short runs of zeroes among them; at most a piece. */

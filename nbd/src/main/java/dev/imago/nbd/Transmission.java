@@ -47,6 +47,7 @@ final class Transmission {
   private final ServerStatistics statistics;
   private final Lockstep lockstep = new Lockstep();
   private final Vigil vigil = new Vigil();
+  private final Ahead ahead;
 
   /** Whether the request that was read last may be done here though that may take time. */
   private boolean waits;
@@ -59,6 +60,7 @@ final class Transmission {
       Outbox outbox,
       InFlight inFlight) {
     this.connection = connection;
+    this.ahead = new Ahead(connection);
     this.agreement = agreement;
     this.export = agreement.export();
     this.style = agreement.style();
@@ -76,7 +78,15 @@ final class Transmission {
    * @throws NbdProtocolException if the client broke the protocol
    */
   void run() throws IOException {
-    int header = style == ReplyStyle.EXTENDED ? Request.EXTENDED_BYTES : Request.BYTES;
+    try {
+      serve();
+    } finally {
+      ahead.handOver();
+    }
+  }
+
+  private void serve() throws IOException {
+    int header = headerBytes();
     while (true) {
       if (!in.has(header)) {
         flush();
@@ -100,6 +110,10 @@ final class Transmission {
     }
   }
 
+  private int headerBytes() {
+    return style == ReplyStyle.EXTENDED ? Request.EXTENDED_BYTES : Request.BYTES;
+  }
+
   /** Waits for a request's header; false if the client has left. */
   private boolean await(int header) throws IOException {
     long begun = System.nanoTime();
@@ -113,6 +127,7 @@ final class Transmission {
   }
 
   private void flush() throws IOException {
+    ahead.handOver();
     if (batch.position() > 0) {
       outbox.sendAndWait(batch.flip());
       batch.clear();
@@ -201,7 +216,32 @@ final class Transmission {
       statistics.read(length);
     } else {
       batch.position(start);
-      handOver(request, null);
+      if (!goesAhead(request)) {
+        handOver(request, null);
+      }
+    }
+  }
+
+  /** Has the disk begin with a READ that is one of several. */
+  private boolean goesAhead(Request request) throws IOException {
+    boolean several = !ahead.isEmpty() || in.has(headerBytes());
+    if (!several || !prefetch(request)) {
+      return false;
+    }
+    long charge = charge(request, null);
+    if (!inFlight.tryEnter(charge)) {
+      return false;
+    }
+    lockstep.handedOver();
+    ahead.add(new SlowRequest(connection, agreement, lockstep, request, null, charge, false));
+    return true;
+  }
+
+  private boolean prefetch(Request request) {
+    try {
+      return export.prefetch(request.offset(), request.length());
+    } catch (IOException | RuntimeException e) {
+      return false; // the pool meets it, too, and tells
     }
   }
 
