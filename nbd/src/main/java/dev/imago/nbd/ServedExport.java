@@ -20,7 +20,7 @@ import org.jspecify.annotations.Nullable;
  * to it that they lie within it, and that it may be written. Safe for all threads.
  */
 final class ServedExport {
-  /** After so many writes by the pool the host's cache is looked for no more. */
+  /** After so many requests done by the pool the host's cache is looked for no more. */
   private static final int PROBES = 8;
 
   private final NbdExport export;
@@ -197,12 +197,17 @@ final class ServedExport {
 
   /**
    * After a read or write: if what it was about is in the host's memory, the next one need not
-   * wait.
+   * wait. What goes wrong is no matter of the request, which may be answered by now.
    */
-  void lookForCache(long offset) throws IOException {
-    if (!cached && probes < PROBES) {
-      probes++;
+  void lookForCache(long offset) {
+    if (cached || probes >= PROBES) {
+      return;
+    }
+    probes++;
+    try {
       readNow(ByteBuffer.allocateDirect(1), offset);
+    } catch (IOException | RuntimeException e) {
+      return; // who reads there meets it, too
     }
   }
 

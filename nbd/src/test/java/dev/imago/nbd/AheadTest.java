@@ -35,6 +35,9 @@ class AheadTest {
     final AtomicBoolean atHand = new AtomicBoolean(true);
     final AtomicBoolean broken = new AtomicBoolean();
 
+    /** Whether the pool's looks for what is at hand fail. */
+    final AtomicBoolean looksFail = new AtomicBoolean();
+
     Disk() throws IOException {
       super(new MemoryStorage("disk"));
       below.resize(Served.SIZE, Storage.Preallocation.OFF);
@@ -51,6 +54,10 @@ class AheadTest {
 
     @Override
     public boolean readNow(ByteBuffer dst, long hostOffset) throws IOException {
+      boolean pool = !Thread.currentThread().getName().startsWith("imago-nbd-client-");
+      if (pool && looksFail.get()) {
+        throw new IOException("bad sector");
+      }
       if (atHand.get()) {
         below.read(dst, hostOffset);
       }
@@ -115,6 +122,23 @@ class AheadTest {
     assertThat(errors).containsEntry(BAD / BLOCK, NbdError.EIO.code());
     errors.remove(BAD / BLOCK);
     assertThat(errors).hasSize(39).doesNotContainValue(NbdError.EIO.code());
+  }
+
+  /** The client had two answers to one request. */
+  @Test
+  void aLookForTheCacheThatFailsAfterTheAnswerIsNotToldToTheClient() throws IOException {
+    peer.close();
+    served.close();
+    disk = new Disk();
+    disk.atHand.set(false);
+    disk.looksFail.set(true);
+    served = Served.of(Served.raw(disk));
+    peer = Peer.using(served.address(), ReplyStyle.SIMPLE);
+    for (int i = 0; i < 4; i++) {
+      peer.send(reads(1));
+
+      assertThat(answers(1)).containsExactly(Map.entry(0L, 0));
+    }
   }
 
   @Test
