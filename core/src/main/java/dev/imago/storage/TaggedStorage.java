@@ -29,6 +29,11 @@ public final class TaggedStorage<T> extends StorageOver {
   }
 
   @Override
+  public boolean prefetch(long hostOffset, long length) {
+    return below.prefetch(hostOffset, length);
+  }
+
+  @Override
   public boolean readNow(ByteBuffer dst, long hostOffset) throws IOException {
     return below.readNow(dst, hostOffset);
   }
