@@ -9,6 +9,8 @@ import dev.imago.image.Progress;
 import dev.imago.internal.Buffers;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -27,7 +29,13 @@ final class Comparison {
   private final long total;
 
   private long next;
-  private long done;
+
+  /** Where what threads are comparing begins, ascending. */
+  private final List<Long> underWay = new ArrayList<>();
+
+  /** How far it was told that all is equal. */
+  private long told;
+
   private @Nullable Result first;
 
   Comparison(Image a, Image b, boolean strict, Progress progress) {
@@ -87,7 +95,7 @@ final class Comparison {
           return;
         }
         compare(range, leaseA.buffer(), leaseB.buffer());
-        finished(range.length());
+        finished(range);
       }
     }
   }
@@ -110,10 +118,11 @@ final class Comparison {
       long offset = next;
       if (!readA && !readB) {
         next = end;
-        finished(end - offset);
+        tell();
         continue;
       }
       next = Math.min(end, (offset & -CHUNK) + CHUNK);
+      underWay.add(offset);
       return new Range(offset, (int) (next - offset), readA, readB);
     }
     return null;
@@ -172,8 +181,17 @@ final class Comparison {
     }
   }
 
-  private synchronized void finished(long bytes) {
-    done += bytes;
-    progress.at(done, total);
+  private synchronized void finished(Range range) {
+    underWay.remove(Long.valueOf(range.offset()));
+    tell();
+  }
+
+  /** All before the first range that is being compared is equal, unless a difference was found. */
+  private synchronized void tell() {
+    long equal = underWay.isEmpty() ? next : underWay.getFirst();
+    if (first == null && equal > told) {
+      told = equal;
+      progress.at(equal, total);
+    }
   }
 }

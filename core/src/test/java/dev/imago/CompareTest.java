@@ -17,6 +17,7 @@ import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
@@ -134,6 +135,22 @@ class CompareTest {
                 assertThat(e.mapping()).isFalse();
               })
           .hasMessageStartingWith("error while reading offset 0 of bad: ");
+    }
+  }
+
+  /** "(100.00/100%)Content mismatch" was printed now and then. */
+  @Test
+  void progressIsNotToldOfBytesBehindADifference() throws Exception {
+    byte[] bytes = Disks.random(7, 3 << 20);
+    byte[] other = bytes.clone();
+    other[69_632] ^= 1;
+    for (int threads = 1; threads <= 4; threads++) {
+      List<Long> told = Collections.synchronizedList(new ArrayList<>());
+      try (Image a = Disks.memory(bytes);
+          Image b = Disks.memory(other)) {
+        Compare.compare(a, b, false, threads, (done, total) -> told.add(done));
+      }
+      assertThat(told).isEmpty();
     }
   }
 
