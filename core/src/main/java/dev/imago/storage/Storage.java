@@ -51,8 +51,10 @@ public interface Storage extends Closeable {
 
   /**
    * Has the device read bytes into memory, without waiting for them. A hint: errors are met by who
-   * reads.
+   * reads. For all threads.
    *
+   * @param hostOffset in bytes; what lies behind the end is left out
+   * @param length in bytes
    * @return whether a {@link #read} soon after this finds them on their way; false where this can
    *     do nothing
    */
