@@ -76,16 +76,16 @@ class ZeroScanTest {
 
   @ParameterizedTest
   @ValueSource(longs = {1, 2, 3, 4, 5, 6})
-  void noByteIsLostAndNoDataIsCalledZero(long seed) throws Exception {
+  void noByteIsLostNoDataIsCalledZeroAndNoLongRunOfZeroesIsCalledData(long seed) throws Exception {
     var random = new SplittableRandom(seed);
     for (int round = 0; round < 300; round++) {
       byte[] bytes = new byte[random.nextInt(1, 5000)];
-      for (int i = random.nextInt(6); i > 0; i--) {
+      for (int i = random.nextInt(1, 7) * random.nextInt(7); i > 0; i--) {
         bytes[random.nextInt(bytes.length)] = 1;
       }
       int from = random.nextInt(bytes.length);
       int to = random.nextInt(from, bytes.length + 1);
-      int unit = 1 << random.nextInt(10);
+      int unit = 8 << random.nextInt(7);
       int shortest = unit * random.nextInt(1, 5);
       long offset = random.nextLong(1L << 40);
       int[] next = {from};
@@ -108,12 +108,31 @@ class ZeroScanTest {
                 assertThat(bytes[i]).isZero();
               }
               assertThat(end - start >= shortest || end - start == to - from).isTrue();
+            } else {
+              assertThat(longestZeroes(bytes, start, end, offset - from, unit))
+                  .isLessThan(shortest);
             }
             next[0] = end;
             last[0] = zero;
           });
       assertThat(next[0]).isEqualTo(to);
     }
+  }
+
+  /**
+   * The longest run of units of zeroes in a range; {@code start} is where byte 0 is on the disk.
+   */
+  private static int longestZeroes(byte[] bytes, int from, int to, long start, int unit) {
+    int longest = 0;
+    int zeroes = 0;
+    for (int at = from; at < to; ) {
+      int end = (int) Math.min(to, at + unit - (start + at) % unit);
+      boolean zero = ZeroScan.isZero(ByteBuffer.wrap(bytes), at, end);
+      zeroes = zero ? zeroes + end - at : 0;
+      longest = Math.max(longest, zeroes);
+      at = end;
+    }
+    return longest;
   }
 
   private static List<String> runs(

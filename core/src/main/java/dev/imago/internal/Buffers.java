@@ -30,6 +30,9 @@ public final class Buffers {
   /** So many bytes are made without an arena: the first one in a JVM costs 10 ms of start-up. */
   private static final long FRUGAL = 8 << 20;
 
+  /** From this many bytes on a buffer is worth a share of a huge page. */
+  private static final int LONG = 1 << 20;
+
   private static final AtomicLong frugal = new AtomicLong();
 
   private static final Shelf[] SHELVES = new Shelf[LARGEST_BITS - SMALLEST_BITS + 1];
@@ -91,6 +94,12 @@ public final class Buffers {
   }
 
   private static ByteBuffer allocate(int size, boolean forEver) {
+    if (forEver && size >= LONG) {
+      ByteBuffer huge = HugePages.take(size);
+      if (huge != null) {
+        return huge;
+      }
+    }
     if (frugal.addAndGet(size) <= FRUGAL) {
       try {
         return ByteBuffer.allocateDirect(size + ALIGNMENT).alignedSlice(ALIGNMENT).slice(0, size);

@@ -1,6 +1,7 @@
 package dev.imago.internal;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.fail;
 
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
@@ -47,6 +48,32 @@ class BuffersTest {
     }
     for (Buffers.Lease lease : leases) {
       assertThat(addresses.add(MemorySegment.ofBuffer(lease.buffer()).address())).isTrue();
+    }
+    leases.forEach(Buffers.Lease::close);
+  }
+
+  @Test
+  void longBuffersShareHugePagesButNoByte() {
+    List<Buffers.Lease> leases = new ArrayList<>();
+    for (int i = 0; i < 12; i++) {
+      leases.add(Buffers.take(1 << 20));
+      leases.add(Buffers.take(2 << 20));
+      leases.add(Buffers.take(4 << 20));
+    }
+    for (int i = 0; i < leases.size(); i++) {
+      ByteBuffer buffer = leases.get(i).buffer();
+      for (int at = 0; at < buffer.capacity(); at += 8) {
+        buffer.putLong(at, i);
+      }
+    }
+    for (int i = 0; i < leases.size(); i++) {
+      ByteBuffer buffer = leases.get(i).buffer();
+      for (int at = 0; at < buffer.capacity(); at += 8) {
+        if (buffer.getLong(at) != i) {
+          fail("buffer %d holds %d at %d", i, buffer.getLong(at), at);
+        }
+      }
+      assertThat(MemorySegment.ofBuffer(buffer).address() % Buffers.ALIGNMENT).isZero();
     }
     leases.forEach(Buffers.Lease::close);
   }
