@@ -5,7 +5,6 @@ import com.github.luben.zstd.ZstdCompressCtx;
 import com.github.luben.zstd.ZstdDecompressCtx;
 import com.github.luben.zstd.ZstdException;
 import dev.imago.internal.Buffers;
-import dev.imago.internal.LibDeflate;
 import dev.imago.qcow2.ondisk.Header;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -65,8 +64,8 @@ sealed interface ClusterCodec extends AutoCloseable {
   /**
    * Raw deflate. What goes on behind a full cluster is ignored.
    *
-   * <p>Encoding is by libdeflate where it can be had. So is decoding, but not before many clusters
-   * were decoded: few are done sooner than it is loaded.
+   * <p>Encoding is by a library of the system where there is one. So is decoding, but not before
+   * many clusters were decoded: few are done sooner than it is loaded.
    */
   final class Deflate implements ClusterCodec {
     /** Decoded by the JDK first, in bytes. */
@@ -83,7 +82,7 @@ sealed interface ClusterCodec extends AutoCloseable {
     Deflate(Compression how) {
       int level = Math.min(how.level(), Deflater.BEST_COMPRESSION);
       this.deflaters = new IdlePool<>(() -> new Deflater(level, true), Deflater::end);
-      this.fast = new FastDeflate(level);
+      this.fast = new FastDeflate(how);
       this.shortWindow = how.shortWindow();
     }
 
@@ -94,7 +93,7 @@ sealed interface ClusterCodec extends AutoCloseable {
 
     @Override
     public void decode(ByteBuffer encoded, ByteBuffer cluster) throws IOException {
-      if (decodedByJdk.get() >= BY_JDK && LibDeflate.available() && fast.decode(encoded, cluster)) {
+      if (decodedByJdk.get() >= BY_JDK && fast.decodes() && fast.decode(encoded, cluster)) {
         return;
       }
       // Also what libdeflate refuses: a stream that goes on behind the cluster is legal, and of one
@@ -125,7 +124,7 @@ sealed interface ClusterCodec extends AutoCloseable {
 
     @Override
     public boolean encode(ByteBuffer cluster, ByteBuffer encoded) {
-      if (!shortWindow && LibDeflate.available()) {
+      if (!shortWindow && fast.encodes()) {
         return fast.encode(cluster, encoded);
       }
       Deflater deflater = deflaters.take();

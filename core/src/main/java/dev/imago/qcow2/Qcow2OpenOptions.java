@@ -179,7 +179,7 @@ public final class Qcow2OpenOptions {
       throw new IllegalArgumentException("compression level " + level);
     }
     Qcow2OpenOptions copy = copy();
-    copy.compression = new Compression(level, shortWindow);
+    copy.compression = new Compression(level, shortWindow, compression.portable());
     return copy;
   }
 
@@ -190,11 +190,13 @@ public final class Qcow2OpenOptions {
 
   /**
    * The same, with or without using host clusters again that become free while the image is open.
-   * Without, where clusters go does not depend on when flushes happen.
+   * Without, where clusters go does not depend on when flushes happen, and what compressed ones
+   * hold not on the processor.
    */
   public Qcow2OpenOptions withReuse(boolean value) {
     Qcow2OpenOptions copy = copy();
     copy.reuse = value;
+    copy.compression = new Compression(compression.level(), compression.shortWindow(), !value);
     return copy;
   }
 

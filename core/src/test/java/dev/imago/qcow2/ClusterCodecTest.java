@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.github.luben.zstd.Zstd;
+import dev.imago.internal.IsaL;
 import dev.imago.internal.LibDeflate;
 import dev.imago.qcow2.ondisk.Header;
 import java.io.IOException;
@@ -141,9 +142,19 @@ class ClusterCodecTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"0,-1,false", "0,1,false", "0,22,false", "0,-1,true", "1,-1,false", "1,1,false"})
-  void whatIsEncodedIsDecodedAgain(int type, int level, boolean shortWindow) throws Exception {
-    ClusterCodec codec = ClusterCodec.of(type, new Compression(level, shortWindow));
+  @CsvSource({
+    "0,-1,false,false",
+    "0,-1,false,true",
+    "0,1,false,false",
+    "0,22,false,false",
+    "0,-1,true,false",
+    "1,-1,false,false",
+    "1,1,false,false"
+  })
+  void whatIsEncodedIsDecodedAgain(int type, int level, boolean shortWindow, boolean portable)
+      throws Exception {
+    assertThat(IsaL.available()).isTrue();
+    ClusterCodec codec = ClusterCodec.of(type, new Compression(level, shortWindow, portable));
     for (int size = 512; size <= 2 << 20; size *= 4) {
       for (byte[] plain : new byte[][] {plain(size), new byte[size]}) {
         ByteBuffer encoded = ByteBuffer.allocateDirect(size - 1);
@@ -160,7 +171,7 @@ class ClusterCodecTest {
   void whatDoesNotFitIsSaidSo(int type, boolean shortWindow) throws Exception {
     byte[] noise = new byte[CLUSTER];
     new Random(3).nextBytes(noise);
-    ClusterCodec codec = ClusterCodec.of(type, new Compression(-1, shortWindow));
+    ClusterCodec codec = ClusterCodec.of(type, new Compression(-1, shortWindow, false));
 
     assertThat(codec.encode(direct(noise), ByteBuffer.allocateDirect(CLUSTER - 1))).isFalse();
     ByteBuffer exactly = ByteBuffer.allocateDirect(CLUSTER - 1);
@@ -180,8 +191,8 @@ class ClusterCodecTest {
       System.arraycopy(phrase, 0, plain, at, phrase.length);
     }
     for (byte[] each : new byte[][] {plain, plain(CLUSTER)}) {
-      assertThat(farthest(new Compression(-1, true), each)).isBetween(1, 4096);
-      assertThat(farthest(new Compression(9, true), each)).isBetween(1, 4096);
+      assertThat(farthest(new Compression(-1, true, false), each)).isBetween(1, 4096);
+      assertThat(farthest(new Compression(9, true, false), each)).isBetween(1, 4096);
     }
     assertThat(farthest(Compression.USUAL, plain)).isGreaterThan(4096);
   }
@@ -190,7 +201,7 @@ class ClusterCodecTest {
   @CsvSource({"0,-1,false", "0,-1,true", "1,-1,false", "1,1,false", "1,12,false"})
   void whatAContextWasUsedForBeforeMakesNoDifference(int type, int level, boolean shortWindow)
       throws Exception {
-    Compression how = new Compression(level, shortWindow);
+    Compression how = new Compression(level, shortWindow, level == 1);
     byte[] noise = new byte[CLUSTER];
     new Random(7).nextBytes(noise);
     try (ClusterCodec used = ClusterCodec.of(type, how)) {
