@@ -12,7 +12,7 @@ import java.util.regex.Pattern;
  * Runs QEMU's tools and Imago's command line in turn on the same inputs, checks that both made the
  * same of them, and prints what each took as Markdown tables.
  *
- * <p>Each round runs every program once; the order turns from round to round. What a program writes
+ * <p>Each round runs every program once; the order is another one each time. What a program writes
  * is deleted before and after each run and the disk is let come to rest, outside the measured time:
  * otherwise a program pays for what the one before it wrote. An empty Java program, started just as
  * Imago is, runs in every round of the short cases.
@@ -169,8 +169,7 @@ final class Compete {
     String note =
         Verdict.on(options.folder, inputs, entrants.getFirst().command, ourCommand, which.output());
     for (int round = 0; round < rounds(which.shortRun()); round++) {
-      for (int turn = 0; turn < entrants.size(); turn++) {
-        Entrant next = entrants.get((round + turn) % entrants.size());
+      for (Entrant next : Samples.inTurn(entrants, round)) {
         next.samples.add(once(next));
       }
     }

@@ -220,8 +220,8 @@ final class NbdRows {
         }
       }
       for (int round = 0; round < settings.rounds; round++) {
-        for (int turn = 0; turn < entrants.size(); turn++) {
-          entrants.get((round + turn) % entrants.size()).run(round + 1);
+        for (Entrant next : Samples.inTurn(entrants, round)) {
+          next.run(round + 1);
         }
       }
     } finally {

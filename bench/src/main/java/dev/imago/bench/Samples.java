@@ -13,6 +13,22 @@ final class Samples {
 
   private long peakKib;
 
+  /**
+   * The order in which all have their turn in a round: one of all that there are, each as often as
+   * any other. Were it only turned from round to round, each would always come after the same other
+   * one, whose memory the system is then still busy with.
+   */
+  static <T> List<T> inTurn(List<T> all, int round) {
+    List<T> left = new ArrayList<>(all);
+    List<T> order = new ArrayList<>();
+    for (int number = round; !left.isEmpty(); ) {
+      int count = left.size();
+      order.add(left.remove(number % count));
+      number /= count;
+    }
+    return order;
+  }
+
   void add(Child.Cost run) {
     runs.add(run);
   }
