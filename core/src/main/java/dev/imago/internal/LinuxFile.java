@@ -79,6 +79,7 @@ public final class LinuxFile {
   private static final int FALLOCATE = X86 ? 285 : 47;
   private static final int PREADV = X86 ? 295 : 69;
   private static final int PWRITEV = X86 ? 296 : 70;
+  private static final int COPY_FILE_RANGE = X86 ? 326 : 285;
   private static final int PREADV2 = X86 ? 327 : 286;
   private static final int STATX = X86 ? 332 : 291;
 
@@ -243,6 +244,23 @@ public final class LinuxFile {
   /** posix_fadvise, POSIX_FADV_WILLNEED: has bytes read into the page cache, and does not wait. */
   public long willNeed(long offset, long length) {
     return onFd(FADVISE, MemorySegment.ofAddress(offset), length, FADV_WILLNEED, 0, 0);
+  }
+
+  /**
+   * copy_file_range from another file into this one: bytes copied, 0 at the end of {@code source}.
+   */
+  public long copyFrom(LinuxFile source, long sourceOffset, long offset, long length) {
+    Scratch scratch = Scratch.get();
+    scratch.memory.putLong(0, sourceOffset).putLong(8, offset);
+    long target = scratch.segment.address() + 8;
+    if (!enter()) {
+      return -EBADF;
+    }
+    try {
+      return source.onFd(COPY_FILE_RANGE, scratch.segment, fd, target, length, 0);
+    } finally {
+      leave();
+    }
   }
 
   private static void vector(ByteBuffer vectors, int i, MemorySegment memory) {

@@ -208,6 +208,25 @@ public final class FileStorage implements Storage {
     file.write(srcs, hostOffset);
   }
 
+  /**
+   * {@inheritDoc} It is for regular files, neither of which bypasses the host's cache, and needs
+   * native access. Between two file systems the kernel does nothing.
+   */
+  @Override
+  public long copyFrom(Storage source, long sourceOffset, long hostOffset, long length)
+      throws IOException {
+    requireWritable();
+    Ranges.check(sourceOffset, length);
+    Ranges.check(hostOffset, length);
+    Storage from = source;
+    while (from instanceof TaggedStorage<?> tagged) {
+      from = tagged.below;
+    }
+    return from instanceof FileStorage other
+        ? file.copyFrom(other.file, sourceOffset, hostOffset, length)
+        : 0;
+  }
+
   @Override
   public void writeZeroes(long hostOffset, long length, ZeroMode mode) throws IOException {
     requireWritable();

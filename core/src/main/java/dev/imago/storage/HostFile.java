@@ -55,6 +55,11 @@ interface HostFile {
     }
   }
 
+  /** As {@link Storage#copyFrom}; whatever goes wrong only ends it. */
+  default long copyFrom(HostFile source, long sourceOffset, long at, long length) {
+    return 0;
+  }
+
   /** Makes a hole that reads as zero, partial blocks at its edges included. The size stays. */
   default boolean punch(long at, long length) throws IOException {
     return false;

@@ -230,7 +230,7 @@ final class NativeFile implements HostFile {
   }
 
   private void writeDirect(ByteBuffer src, long at) throws IOException {
-    boolean oneAtATime = cached && !blockDevice && src.remaining() >= LONG_WRITE;
+    boolean oneAtATime = cachedFile() && src.remaining() >= LONG_WRITE;
     if (oneAtATime) {
       longWrites.lock();
     }
@@ -283,6 +283,37 @@ final class NativeFile implements HostFile {
         retryOrFail(n, "write", left, next);
       }
     }
+  }
+
+  @Override
+  public long copyFrom(HostFile source, long sourceOffset, long at, long length) {
+    if (!(source instanceof NativeFile from) || !cachedFile() || !from.cachedFile()) {
+      return 0;
+    }
+    boolean oneAtATime = length >= LONG_WRITE;
+    if (oneAtATime) {
+      longWrites.lock();
+    }
+    try {
+      long done = 0;
+      while (done < length) {
+        long n = file.copyFrom(from.file, sourceOffset + done, at + done, length - done);
+        if (n > 0) {
+          done += n;
+        } else if (n != -LinuxFile.EINTR) {
+          break;
+        }
+      }
+      return done;
+    } finally {
+      if (oneAtATime) {
+        longWrites.unlock();
+      }
+    }
+  }
+
+  private boolean cachedFile() {
+    return cached && !blockDevice;
   }
 
   @Override

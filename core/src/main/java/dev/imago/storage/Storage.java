@@ -91,6 +91,23 @@ public interface Storage extends Closeable {
   }
 
   /**
+   * Has the host copy bytes of another storage into this one, as a write would: they do not pass
+   * through this process, and file systems that can (XFS, Btrfs) let both share their space. What
+   * this leaves undone the caller reads and writes, which also tells what was in the way.
+   *
+   * @param source where the bytes are; they must not overlap what they are copied onto
+   * @param sourceOffset host offset of the first of them in {@code source}
+   * @param hostOffset where the first of them goes in this storage
+   * @param length in bytes
+   * @return how many bytes from the first on are copied: 0 where this cannot be done, and not more
+   *     than {@code source} has up to its end
+   */
+  default long copyFrom(Storage source, long sourceOffset, long hostOffset, long length)
+      throws IOException {
+    return 0;
+  }
+
+  /**
    * Makes {@code length} bytes from {@code hostOffset} read as zero, exactly these, whatever their
    * alignment; past the end the storage grows.
    *

@@ -9,8 +9,8 @@ import java.nio.ByteBuffer;
  *
  * <p>All bytes come and go by {@link #read(ByteBuffer, long)}, {@link #write(ByteBuffer, long)},
  * {@link #writeZeroes} and {@link #discard}: requests with several buffers are taken apart into
- * these, and {@link #readNow} has nothing, so that what is cached below does not pass by who
- * changes bytes on their way.
+ * these, and {@link #readNow} and {@link #copyFrom} do nothing, so that no bytes pass by who
+ * changes them on their way.
  */
 public abstract class StorageOver implements Storage {
   /** The storage below. */

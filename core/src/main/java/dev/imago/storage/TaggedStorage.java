@@ -42,4 +42,10 @@ public final class TaggedStorage<T> extends StorageOver {
   public void write(ByteBuffer[] srcs, long hostOffset) throws IOException {
     below.write(srcs, hostOffset);
   }
+
+  @Override
+  public long copyFrom(Storage source, long sourceOffset, long hostOffset, long length)
+      throws IOException {
+    return below.copyFrom(source, sourceOffset, hostOffset, length);
+  }
 }

@@ -1,5 +1,6 @@
 package dev.imago.storage;
 
+import static java.util.Map.entry;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.lang.reflect.InvocationTargetException;
@@ -15,25 +16,17 @@ import org.junit.jupiter.api.Test;
 
 class TaggedStorageTest {
   private static final Map<Class<?>, Object> SAMPLES =
-      Map.of(
-          long.class,
-          7L,
-          boolean.class,
-          true,
-          int.class,
-          512,
-          String.class,
-          "name",
-          ByteBuffer.class,
-          ByteBuffer.allocate(3),
-          ByteBuffer[].class,
-          new ByteBuffer[] {ByteBuffer.allocate(3)},
-          Storage.ZeroMode.class,
-          Storage.ZeroMode.SPARSE,
-          Storage.Preallocation.class,
-          Storage.Preallocation.FULL,
-          Storage.Run.class,
-          new Storage.Run(true, 5));
+      Map.ofEntries(
+          entry(long.class, 7L),
+          entry(boolean.class, true),
+          entry(int.class, 512),
+          entry(String.class, "name"),
+          entry(ByteBuffer.class, ByteBuffer.allocate(3)),
+          entry(ByteBuffer[].class, new ByteBuffer[] {ByteBuffer.allocate(3)}),
+          entry(Storage.class, new MemoryStorage("source")),
+          entry(Storage.ZeroMode.class, Storage.ZeroMode.SPARSE),
+          entry(Storage.Preallocation.class, Storage.Preallocation.FULL),
+          entry(Storage.Run.class, new Storage.Run(true, 5)));
 
   /** Also methods with a default, and those that will be added one day. */
   @Test
