@@ -190,7 +190,8 @@ public final class Commit {
     }
     int chunk = Math.max(CHUNK, target.clusterSize());
     var plan =
-        new CopyPlan(List.of(top), 0, top.size(), layers, false, false, chunk, progress, null);
+        new CopyPlan(
+            List.of(top), 0, top.size(), layers, false, false, false, chunk, progress, null);
     var writer = new CopyWriter(target, false, 0, false, false, null);
     var pace = new Pace(bytesPerSecond);
     plan.finished(0);

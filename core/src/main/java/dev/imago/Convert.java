@@ -38,6 +38,7 @@ public final class Convert {
   private int compressionLevel = -1;
   private boolean compatWindow;
   private boolean deterministic;
+  private boolean offload;
   private long from;
   private long length = -1;
   private long bytesPerSecond;
@@ -77,6 +78,7 @@ public final class Convert {
     copy.compressionLevel = compressionLevel;
     copy.compatWindow = compatWindow;
     copy.deterministic = deterministic;
+    copy.offload = offload;
     copy.from = from;
     copy.length = length;
     copy.bytesPerSecond = bytesPerSecond;
@@ -202,6 +204,19 @@ public final class Convert {
   }
 
   /**
+   * Whether the host copies data without its passing through this process, where it can ({@link
+   * dev.imago.storage.Storage#copyFrom}): bytes that a raw or qcow2 source keeps as they are, by
+   * whole clusters of a raw or qcow2 target. No zeroes are looked for in such data. All else is
+   * copied as ever, and all data again once the storages turn out to be none that copy. Refused
+   * together with {@link #compressed} and {@link #salvage}.
+   */
+  public Convert offload(boolean offload) {
+    Convert copy = copy();
+    copy.offload = offload;
+    return copy;
+  }
+
+  /**
    * Which dirty bitmaps are copied, when all data is. There must be one source, as long as the
    * target, and both must be of a format that keeps bitmaps.
    */
@@ -259,6 +274,7 @@ public final class Convert {
           "%s would have %d bytes, the sources have %d".formatted(target, options.size(), total));
     }
     requireCompressible(options);
+    requireOffloadable();
     refuseSourceAsTarget(target);
     if (options.dataFile() != null) {
       refuseSourceAsTarget(Names.literal(target, options.dataFile()));
@@ -292,6 +308,7 @@ public final class Convert {
    * @throws ConvertException if a source could not be read or the target not written
    */
   public void to(Image target) throws IOException {
+    requireOffloadable();
     List<BitmapInfo> wanted = bitmapsToCopy();
     copy(target, targetIsZero, false);
     target.flush();
@@ -367,6 +384,26 @@ public final class Convert {
     }
   }
 
+  private void requireOffloadable() {
+    if (offload && (compressed || salvage != null)) {
+      throw new IllegalArgumentException(
+          "Copy offloading and %s not supported together"
+              .formatted(compressed ? "compression" : "salvaging"));
+    }
+  }
+
+  /** Whether nothing in an image's chain watches or changes bytes on their way. */
+  private static boolean plain(Image image) {
+    Image layer = image;
+    while (Formats.names().contains(layer.format())) {
+      if (layer.backing().isEmpty()) {
+        return true;
+      }
+      layer = layer.backing().get();
+    }
+    return false;
+  }
+
   /** Locks see to that, but sources may have been opened without. */
   private void refuseSourceAsTarget(Path target) throws IOException {
     for (Image source : sources) {
@@ -412,6 +449,7 @@ public final class Convert {
             keepBacking ? 1 : 0,
             zero && !allocateAll,
             allocateAll,
+            offload && plain(target) && sources.stream().allMatch(Convert::plain),
             chunk,
             progress,
             salvage);

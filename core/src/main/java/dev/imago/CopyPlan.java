@@ -23,6 +23,7 @@ final class CopyPlan {
   private final int layers;
   private final boolean skipZeroes;
   private final boolean zeroesAsData;
+  private final boolean offload;
   private final int chunk;
   private final Progress progress;
   private final @Nullable Salvage salvage;
@@ -40,6 +41,8 @@ final class CopyPlan {
   enum Kind {
     /** Copy it. */
     DATA,
+    /** Copy it; the source keeps the bytes as they are, so that storages may copy them. */
+    PLAIN,
     /** It reads as zero. */
     ZERO,
     /** The target's backing image has it. */
@@ -55,7 +58,10 @@ final class CopyPlan {
   record Piece(Kind kind, Image source, long sourceOffset, long targetOffset, long length) {
     /** Bytes that are read and written; zeroes are not. */
     static long data(List<Piece> batch) {
-      return batch.stream().filter(piece -> piece.kind == Kind.DATA).mapToLong(Piece::length).sum();
+      return batch.stream()
+          .filter(piece -> piece.kind == Kind.DATA || piece.kind == Kind.PLAIN)
+          .mapToLong(Piece::length)
+          .sum();
     }
 
     Piece head(long bytes) {
@@ -83,6 +89,7 @@ final class CopyPlan {
    *     {@link Kind#BACKING}. 0 for all of them
    * @param skipZeroes whether zeroes need no work
    * @param zeroesAsData whether known zeroes are to be copied as if they were data
+   * @param offload whether there is to be {@link Kind#PLAIN}; all is {@link Kind#DATA} otherwise
    * @param chunk a power of two, not below the target's cluster size
    * @param salvage takes what the sources cannot tell, so that it counts as zeroes; null if that
    *     ends the copy
@@ -94,6 +101,7 @@ final class CopyPlan {
       int layers,
       boolean skipZeroes,
       boolean zeroesAsData,
+      boolean offload,
       int chunk,
       Progress progress,
       @Nullable Salvage salvage) {
@@ -101,6 +109,7 @@ final class CopyPlan {
     this.layers = layers;
     this.skipZeroes = skipZeroes;
     this.zeroesAsData = zeroesAsData;
+    this.offload = offload;
     this.chunk = chunk;
     this.progress = progress;
     this.salvage = salvage;
@@ -224,6 +233,8 @@ final class CopyPlan {
     Kind kind;
     if (below || mapping instanceof Mapping.Backing) {
       kind = Kind.BACKING;
+    } else if (offload && mapping instanceof Mapping.Data) {
+      kind = Kind.PLAIN;
     } else if (mapping instanceof Mapping.Data || mapping instanceof Mapping.Encoded) {
       kind = Kind.DATA;
     } else if (mapping instanceof Mapping.Zero || mapping instanceof Mapping.Unallocated) {

@@ -1,12 +1,15 @@
 package dev.imago;
 
+import dev.imago.CopyPlan.Piece;
 import dev.imago.image.CompressedRun;
 import dev.imago.image.Image;
+import dev.imago.image.Mapping;
 import dev.imago.image.WritableRun;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicBoolean;
 
 /** A change of a copy's target, in two parts: where it goes, and its bytes. */
 abstract sealed class CopyStep {
@@ -14,6 +17,11 @@ abstract sealed class CopyStep {
 
   private CopyStep(long targetOffset) {
     this.targetOffset = targetOffset;
+  }
+
+  /** Guest offset of the first byte. */
+  final long targetOffset() {
+    return targetOffset;
   }
 
   abstract void doPlace() throws IOException;
@@ -35,6 +43,8 @@ abstract sealed class CopyStep {
   final void write() throws ConvertException {
     try {
       doWrite();
+    } catch (ConvertException e) {
+      throw e;
     } catch (IOException e) {
       throw new ConvertException(true, targetOffset, e);
     }
@@ -174,17 +184,128 @@ abstract sealed class CopyStep {
 
     @Override
     void doClose() throws IOException {
-      IOException failure = null;
-      for (Place place : places) {
-        try {
-          place.run.close();
-        } catch (IOException e) {
-          failure = failure == null ? e : failure;
+      closeAll(places.stream().map(Place::run).toList());
+    }
+  }
+
+  private static void closeAll(List<WritableRun> runs) throws IOException {
+    IOException failure = null;
+    for (WritableRun run : runs) {
+      try {
+        run.close();
+      } catch (IOException e) {
+        failure = failure == null ? e : failure;
+      }
+    }
+    if (failure != null) {
+      throw failure;
+    }
+  }
+
+  /**
+   * Whole clusters that the storages copy; what they do not is read and written. All of it becomes
+   * data: nobody looks for zeroes.
+   */
+  static final class Offloaded extends CopyStep {
+    private final Image target;
+    private final Piece piece;
+    private final ByteBuffer buffer;
+    private final boolean placedFirst;
+    private final AtomicBoolean possible;
+    private final List<WritableRun> places = new ArrayList<>();
+
+    /**
+     * Takes note.
+     *
+     * @param buffer as long as the piece, for what has to be read
+     * @param placedFirst whether places are found in {@link #place}, or one after the other as they
+     *     are filled, so that this holds one at a time
+     * @param possible becomes false if the storages do nothing
+     */
+    Offloaded(
+        Image target, Piece piece, ByteBuffer buffer, boolean placedFirst, AtomicBoolean possible) {
+      super(piece.targetOffset());
+      this.target = target;
+      this.piece = piece;
+      this.buffer = buffer;
+      this.placedFirst = placedFirst;
+      this.possible = possible;
+    }
+
+    @Override
+    void doPlace() throws IOException {
+      for (long at = 0; placedFirst && at < piece.length(); ) {
+        at += reserve(at).length();
+      }
+    }
+
+    @Override
+    void doWrite() throws IOException {
+      int number = 0;
+      for (long at = 0; at < piece.length(); ) {
+        WritableRun run = placedFirst ? places.get(number++) : reserve(at);
+        fill(run, piece.behind(at).head(run.length()));
+        run.commit();
+        run.close();
+        at += run.length();
+      }
+    }
+
+    /** A place for what follows the first {@code done} bytes, or for some of it. */
+    private WritableRun reserve(long done) throws IOException {
+      WritableRun run = target.reserve(piece.targetOffset() + done, piece.length() - done, true);
+      places.add(run);
+      return run;
+    }
+
+    private void fill(WritableRun run, Piece part) throws IOException {
+      long done = 0;
+      while (done < part.length()) {
+        long copied = copy(run, part.behind(done), run.hostOffset() + done);
+        if (copied == 0) {
+          if (done == 0) {
+            possible.set(false);
+          }
+          write(run, part.behind(done), run.hostOffset() + done);
+          return;
         }
+        done += copied;
       }
-      if (failure != null) {
-        throw failure;
+    }
+
+    /** Has the storage copy the beginning of what is left; how much that was. */
+    private long copy(WritableRun run, Piece rest, long hostOffset) throws IOException {
+      Image source = rest.source();
+      try (Image.Pin _ = source.pin()) {
+        Mapping mapping;
+        try {
+          mapping = source.resolve(rest.sourceOffset(), rest.length()).mapping();
+        } catch (IOException e) {
+          throw new ConvertException(false, rest.targetOffset(), e);
+        }
+        // It may have been another kind when the copy was planned: sources can be in use.
+        return mapping instanceof Mapping.Data data
+            ? run.storage().copyFrom(data.storage(), data.hostOffset(), hostOffset, data.length())
+            : 0;
       }
+    }
+
+    private void write(WritableRun run, Piece rest, long hostOffset) throws IOException {
+      ByteBuffer bytes =
+          buffer
+              .clear()
+              .slice((int) (rest.targetOffset() - piece.targetOffset()), (int) rest.length());
+      try {
+        rest.source().read(bytes, rest.sourceOffset());
+      } catch (IOException e) {
+        throw new ConvertException(false, rest.targetOffset(), e);
+      }
+      run.storage().write(bytes.flip(), hostOffset);
+    }
+
+    @Override
+    void doClose() throws IOException {
+      closeAll(places);
     }
   }
 

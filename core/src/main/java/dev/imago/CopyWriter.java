@@ -8,7 +8,9 @@ import java.io.Closeable;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
 
 /** Brings batches of a copy into the target. Used by many threads, each of which has its jobs. */
@@ -24,6 +26,9 @@ final class CopyWriter {
   private final int unit;
   private final int shortest;
   private final @Nullable Salvage salvage;
+
+  /** Until storages have been found that do not copy. */
+  private final AtomicBoolean offload = new AtomicBoolean(true);
 
   /**
    * Takes note of what is known of the target.
@@ -102,8 +107,9 @@ final class CopyWriter {
       }
       for (Piece piece : batch) {
         if (piece.kind() == Kind.DATA) {
-          read(piece);
-          scan(piece.targetOffset(), piece.length());
+          copy(piece);
+        } else if (piece.kind() == Kind.PLAIN) {
+          offload(piece);
         } else if (piece.kind() == Kind.ZERO) {
           zero(piece.targetOffset(), piece.length());
         }
@@ -116,6 +122,42 @@ final class CopyWriter {
         List<int[]> together = List.copyOf(runs.subList(from, to));
         data.add(step(together));
         from = to;
+      }
+      data.sort(Comparator.comparingLong(CopyStep::targetOffset));
+    }
+
+    private void copy(Piece piece) throws IOException {
+      read(piece);
+      scan(piece.targetOffset(), piece.length());
+    }
+
+    /**
+     * Leaves what there is of whole clusters to the storages. The rest is copied as always, because
+     * a cluster may have its other bytes from another piece.
+     */
+    private void offload(Piece piece) throws IOException {
+      // Storages share whole blocks, of this size at least.
+      int whole = Math.max(cluster, UNIT);
+      long start = piece.targetOffset();
+      long end = start + piece.length();
+      long from = (start + whole - 1) / whole * whole;
+      if (from == 0 && cluster == 1) {
+        from = whole; // a raw image looks at what is written to its first sector
+      }
+      long to = end == target.size() ? end : end / whole * whole;
+      // In order, nothing may depend on the moment when that was found out.
+      if (from >= to || !inOrder && !offload.get()) {
+        copy(piece);
+        return;
+      }
+      if (from > start) {
+        copy(piece.head(from - start));
+      }
+      Piece middle = piece.behind(from - start).head(to - from);
+      ByteBuffer own = buffer.clear().slice((int) (from - base), (int) (to - from));
+      data.add(new CopyStep.Offloaded(target, middle, own, inOrder, offload));
+      if (end > to) {
+        copy(piece.behind(to - start));
       }
     }
 
