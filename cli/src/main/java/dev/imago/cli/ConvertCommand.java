@@ -152,6 +152,7 @@ final class ConvertCommand {
             .compressionLevel(asked.compressionLevel)
             .compatWindow(asked.compatWindow)
             .deterministic(asked.deterministic)
+            .offload(asked.offload)
             .rate(asked.rate)
             .references(
                 Safety.referencesTo(

@@ -58,7 +58,7 @@ final class ConvertOptions {
   int parallelism;
   long rate;
   private boolean sparseAsked;
-  private boolean offload;
+  boolean offload;
   boolean compressed;
   int compressionLevel = -1;
   boolean compatWindow;
@@ -101,7 +101,6 @@ final class ConvertOptions {
       case "m" -> parallelism = parallelism(value);
       // Several threads write wherever they are: the order is never kept.
       case "W" -> {}
-      // The library lets the kernel copy where that is possible, asked or not.
       case "C" -> offload = true;
       case "c" -> compressed = true;
       case "n" -> existing = true;
