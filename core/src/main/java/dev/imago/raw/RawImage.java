@@ -8,6 +8,7 @@ import dev.imago.image.WritableRun;
 import dev.imago.storage.Storage;
 import dev.imago.storage.Storage.Preallocation;
 import dev.imago.storage.Storage.ZeroMode;
+import dev.imago.storage.StorageOver;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.file.AccessDeniedException;
@@ -398,6 +399,21 @@ final class RawImage implements Image {
     return sum;
   }
 
+  /** The storage for callers who write to the first sector themselves. */
+  private final class Guarded extends StorageOver {
+    Guarded() {
+      super(storage);
+    }
+
+    @Override
+    public void write(ByteBuffer src, long hostOffset) throws IOException {
+      if (hostOffset < Raw.SECTOR) {
+        guardFirstSector(new ByteBuffer[] {src}, hostOffset, src.remaining());
+      }
+      below.write(src, hostOffset);
+    }
+  }
+
   /** Guest bytes that are written where they are. */
   private final class InPlace implements WritableRun {
     private final long offset;
@@ -410,7 +426,7 @@ final class RawImage implements Image {
 
     @Override
     public Storage storage() {
-      return storage;
+      return offset < Raw.SECTOR ? new Guarded() : storage;
     }
 
     @Override

@@ -9,6 +9,7 @@ import dev.imago.image.Image.Range;
 import dev.imago.image.Mapping;
 import dev.imago.image.ReadOnlyImageException;
 import dev.imago.image.SyncMode;
+import dev.imago.image.WritableRun;
 import dev.imago.storage.MemoryStorage;
 import dev.imago.storage.Storage;
 import dev.imago.storage.Storage.Preallocation;
@@ -281,6 +282,26 @@ class RawImageTest {
     image.write(bytes(512, 'y'), 0);
     image.write(bytes(600, 'x'), 512);
     assertThat(read(image, 511, 2)).isEqualTo(ByteBuffer.wrap(new byte[] {'y', 'x'}));
+  }
+
+  /** {@code reserve} handed out the storage itself. */
+  @Test
+  void theFirstSectorOfAProbedDiskIsGuardedAgainstWhoReservesIt() throws Exception {
+    memory.resize(4096, Preallocation.OFF);
+    Image image = Raw.open(storage, true, SyncMode.FULL, sector -> sector.get(511) != 'x');
+
+    try (WritableRun run = image.reserve(500, 1000, true)) {
+      assertThatThrownBy(() -> run.storage().write(bytes(1000, 'x'), run.hostOffset()))
+          .isInstanceOf(AccessDeniedException.class);
+      assertThatThrownBy(
+              () ->
+                  run.storage()
+                      .write(new ByteBuffer[] {bytes(11, 'y'), bytes(1, 'x')}, run.hostOffset()))
+          .isInstanceOf(AccessDeniedException.class);
+      run.storage().write(bytes(1000, 'y'), run.hostOffset());
+      run.commit();
+    }
+    assertThat(read(image, 500, 1000)).isEqualTo(bytes(1000, 'y'));
   }
 
   private Image open(boolean writable) throws IOException {
