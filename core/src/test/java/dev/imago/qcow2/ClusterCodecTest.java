@@ -181,6 +181,36 @@ class ClusterCodecTest {
         .isFalse();
   }
 
+  /** Libraries in C get addresses: a byte too far would be somebody else's. */
+  @ParameterizedTest
+  @CsvSource({"0,-1", "0,1", "0,9", "1,-1"})
+  void nothingIsWrittenBesideTheRoomThatThereIs(int type, int level) throws Exception {
+    Random random = new Random(17);
+    try (ClusterCodec codec = ClusterCodec.of(type, new Compression(level, false, false))) {
+      for (int i = 0; i < 300; i++) {
+        byte[] plain = plain(CLUSTER);
+        for (int noise = random.nextInt(CLUSTER); noise > 0; noise--) {
+          plain[random.nextInt(CLUSTER)] = (byte) random.nextInt();
+        }
+        byte[] marks = new byte[CLUSTER + 128];
+        Arrays.fill(marks, (byte) 0x77);
+        ByteBuffer whole = direct(marks);
+        int room = random.nextInt(1, CLUSTER);
+        ByteBuffer encoded = whole.slice(64, room);
+        boolean fits = codec.encode(direct(plain), encoded);
+        ByteBuffer mark = ByteBuffer.wrap(marks);
+        assertThat(whole.slice(0, 64)).isEqualTo(mark.slice(0, 64));
+        int behind = whole.capacity() - 64 - room;
+        assertThat(whole.slice(64 + room, behind)).isEqualTo(mark.slice(0, behind));
+        if (fits) {
+          ByteBuffer out = ByteBuffer.allocate(CLUSTER);
+          codec.decode(encoded.flip(), out);
+          assertThat(out.array()).isEqualTo(plain);
+        }
+      }
+    }
+  }
+
   @Test
   void aShortWindowNeverRefersMoreThan4KiBBack() throws Exception {
     byte[] plain = new byte[CLUSTER];

@@ -56,10 +56,31 @@ class IoContractTest {
         "length\nquit\nlength\n",
         "q",
         "",
-        "write -P 9 0 64k\naio_read -P 9 0 64k\naio_flush\nclose\nlength\n",
         "close\nopen\nlength\nread 0 512\n",
       })
   void commandsComeFromStandardInput(String in) throws Exception {
+    List<Answer> both = answersOfBoth(in);
+
+    assertThat(both.getFirst()).isEqualTo(both.getLast());
+  }
+
+  /** A read that nobody waits for is told when it is done: before the next prompt, or behind it. */
+  @Test
+  void whatIsDoneInTheBackgroundIsToldAroundAPrompt() throws Exception {
+    List<Answer> both =
+        answersOfBoth("write -P 9 0 64k\naio_read -P 9 0 64k\naio_flush\nclose\nlength\n");
+
+    String prompt = "qemu-io> ";
+    Answer ours = both.getFirst();
+    Answer theirs = both.getLast();
+    assertThat(ours.out().split(prompt, -1)).hasSameSizeAs(theirs.out().split(prompt, -1));
+    assertThat(ours.out().replace(prompt, "")).isEqualTo(theirs.out().replace(prompt, ""));
+    assertThat(ours.err()).isEqualTo(theirs.err());
+    assertThat(ours.exit()).isEqualTo(theirs.exit());
+  }
+
+  /** Ours first; without times. */
+  private static List<Answer> answersOfBoth(String in) throws Exception {
     Lab.fill();
     Path script = Files.writeString(Lab.WORK.resolve("script"), in);
     Path image = Lab.WORK.resolve("empty.q");
@@ -67,8 +88,8 @@ class IoContractTest {
     Lab.fill();
     Answer ours = Answer.ofProgramOfOurs("qemu-io", in, "-f", "qcow2", image.toString());
 
-    assertThat(ours.withoutTimes())
-        .isEqualTo(new Answer(qemu.status(), qemu.out(), qemu.err()).withoutTimes());
+    return List.of(
+        ours.withoutTimes(), new Answer(qemu.status(), qemu.out(), qemu.err()).withoutTimes());
   }
 
   @Test
