@@ -6,9 +6,7 @@ import static java.lang.foreign.ValueLayout.JAVA_SHORT;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
-import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.SymbolLookup;
 import java.lang.invoke.MethodHandle;
 import java.lang.ref.Reference;
 import java.nio.ByteBuffer;
@@ -34,7 +32,10 @@ public final class IsaL {
 
     private static boolean find() {
       try {
-        return Functions.DEFLATE != null && compresses();
+        // Elsewhere a name alone would be looked for in any folder.
+        return System.getProperty("os.name", "").equals("Linux")
+            && Functions.DEFLATE != null
+            && compresses();
       } catch (LinkageError e) {
         // None on this system, none that is whole, or no permission to call foreign functions.
         return false;
@@ -115,7 +116,7 @@ public final class IsaL {
         int result = (int) Functions.DEFLATE.invokeExact(stream);
         return result == 0 ? stream.get(JAVA_INT, TOTAL_OUT) : 0;
       } catch (Throwable e) {
-        throw unchecked(e);
+        throw NativeLibrary.unchecked(e);
       } finally {
         Reference.reachabilityFence(plain);
         Reference.reachabilityFence(encoded);
@@ -128,35 +129,13 @@ public final class IsaL {
     }
   }
 
-  private static Error unchecked(Throwable e) {
-    if (e instanceof RuntimeException unchecked) {
-      throw unchecked;
-    }
-    return e instanceof Error error ? error : new AssertionError(e);
-  }
-
   /** Linked when first used. */
-  @SuppressWarnings("restricted")
   private static final class Functions {
-    private static final SymbolLookup LIBRARY = library();
+    private static final NativeLibrary LIBRARY = NativeLibrary.load("libisal.so.2");
 
     static final MethodHandle INIT =
-        link("isal_deflate_stateless_init", FunctionDescriptor.ofVoid(ADDRESS));
+        LIBRARY.link("isal_deflate_stateless_init", FunctionDescriptor.ofVoid(ADDRESS));
     static final MethodHandle DEFLATE =
-        link("isal_deflate_stateless", FunctionDescriptor.of(JAVA_INT, ADDRESS));
-
-    private static SymbolLookup library() {
-      try {
-        return SymbolLookup.libraryLookup("libisal.so.2", Arena.global());
-      } catch (IllegalArgumentException e) {
-        throw new UnsatisfiedLinkError("no ISA-L: " + e);
-      }
-    }
-
-    private static MethodHandle link(String name, FunctionDescriptor descriptor) {
-      MemorySegment function =
-          LIBRARY.find(name).orElseThrow(() -> new UnsatisfiedLinkError("no " + name));
-      return Linker.nativeLinker().downcallHandle(function, descriptor);
-    }
+        LIBRARY.link("isal_deflate_stateless", FunctionDescriptor.of(JAVA_INT, ADDRESS));
   }
 }

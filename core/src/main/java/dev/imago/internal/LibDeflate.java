@@ -4,11 +4,8 @@ import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
-import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
-import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.SymbolLookup;
 import java.lang.invoke.MethodHandle;
 import java.nio.ByteBuffer;
 
@@ -54,7 +51,7 @@ public final class LibDeflate {
       try {
         context = notNull((MemorySegment) Functions.NEW_COMPRESSOR.invokeExact(level));
       } catch (Throwable e) {
-        throw unchecked(e);
+        throw NativeLibrary.unchecked(e);
       }
     }
 
@@ -72,7 +69,7 @@ public final class LibDeflate {
             (long)
                 Functions.COMPRESS.invokeExact(context, from, from.byteSize(), to, to.byteSize());
       } catch (Throwable e) {
-        throw unchecked(e);
+        throw NativeLibrary.unchecked(e);
       }
     }
 
@@ -81,7 +78,7 @@ public final class LibDeflate {
       try {
         Functions.FREE_COMPRESSOR.invokeExact(context);
       } catch (Throwable e) {
-        throw unchecked(e);
+        throw NativeLibrary.unchecked(e);
       }
     }
   }
@@ -95,7 +92,7 @@ public final class LibDeflate {
       try {
         context = notNull((MemorySegment) Functions.NEW_DECOMPRESSOR.invokeExact());
       } catch (Throwable e) {
-        throw unchecked(e);
+        throw NativeLibrary.unchecked(e);
       }
     }
 
@@ -117,7 +114,7 @@ public final class LibDeflate {
                 Functions.DECOMPRESS.invokeExact(
                     context, from, from.byteSize(), to, to.byteSize(), MemorySegment.NULL);
       } catch (Throwable e) {
-        throw unchecked(e);
+        throw NativeLibrary.unchecked(e);
       }
     }
 
@@ -126,7 +123,7 @@ public final class LibDeflate {
       try {
         Functions.FREE_DECOMPRESSOR.invokeExact(context);
       } catch (Throwable e) {
-        throw unchecked(e);
+        throw NativeLibrary.unchecked(e);
       }
     }
   }
@@ -138,58 +135,34 @@ public final class LibDeflate {
     return context;
   }
 
-  private static Error unchecked(Throwable e) {
-    if (e instanceof RuntimeException unchecked) {
-      throw unchecked;
-    }
-    return e instanceof Error error ? error : new AssertionError(e);
-  }
-
   /** Linked when first used. {@code size_t} has 64 bits, as on all that this JDK runs on. */
-  @SuppressWarnings("restricted")
   private static final class Functions {
     /** Where macOS has what was installed; names alone would be looked for in any folder there. */
     private static final String[] ON_MACOS = {
       "/opt/homebrew/lib/libdeflate.0.dylib", "/usr/local/lib/libdeflate.0.dylib"
     };
 
-    private static final SymbolLookup LIBRARY = library();
+    private static final NativeLibrary LIBRARY =
+        System.getProperty("os.name", "").equals("Linux")
+            ? NativeLibrary.load("libdeflate.so.0")
+            : NativeLibrary.load(ON_MACOS);
 
     static final MethodHandle NEW_COMPRESSOR =
-        link("libdeflate_alloc_compressor", FunctionDescriptor.of(ADDRESS, JAVA_INT));
+        LIBRARY.link("libdeflate_alloc_compressor", FunctionDescriptor.of(ADDRESS, JAVA_INT));
     static final MethodHandle COMPRESS =
-        link(
+        LIBRARY.link(
             "libdeflate_deflate_compress",
             FunctionDescriptor.of(JAVA_LONG, ADDRESS, ADDRESS, JAVA_LONG, ADDRESS, JAVA_LONG));
     static final MethodHandle FREE_COMPRESSOR =
-        link("libdeflate_free_compressor", FunctionDescriptor.ofVoid(ADDRESS));
+        LIBRARY.link("libdeflate_free_compressor", FunctionDescriptor.ofVoid(ADDRESS));
     static final MethodHandle NEW_DECOMPRESSOR =
-        link("libdeflate_alloc_decompressor", FunctionDescriptor.of(ADDRESS));
+        LIBRARY.link("libdeflate_alloc_decompressor", FunctionDescriptor.of(ADDRESS));
     static final MethodHandle DECOMPRESS =
-        link(
+        LIBRARY.link(
             "libdeflate_deflate_decompress",
             FunctionDescriptor.of(
                 JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG, ADDRESS, JAVA_LONG, ADDRESS));
     static final MethodHandle FREE_DECOMPRESSOR =
-        link("libdeflate_free_decompressor", FunctionDescriptor.ofVoid(ADDRESS));
-
-    private static SymbolLookup library() {
-      IllegalArgumentException none = null;
-      boolean linux = System.getProperty("os.name", "").equals("Linux");
-      for (String name : linux ? new String[] {"libdeflate.so.0"} : ON_MACOS) {
-        try {
-          return SymbolLookup.libraryLookup(name, Arena.global());
-        } catch (IllegalArgumentException e) {
-          none = none == null ? e : none;
-        }
-      }
-      throw new UnsatisfiedLinkError("no libdeflate: " + none);
-    }
-
-    private static MethodHandle link(String name, FunctionDescriptor descriptor) {
-      MemorySegment function =
-          LIBRARY.find(name).orElseThrow(() -> new UnsatisfiedLinkError("no " + name));
-      return Linker.nativeLinker().downcallHandle(function, descriptor);
-    }
+        LIBRARY.link("libdeflate_free_decompressor", FunctionDescriptor.ofVoid(ADDRESS));
   }
 }
