@@ -204,21 +204,31 @@ public final class LinuxFile {
 
   /** preadv into what remains of the direct buffers, of the first 64 at most. */
   public long read(ByteBuffer[] dsts, long offset) {
-    return vectored(PREADV, dsts, offset);
+    return vectored(PREADV, dsts, offset, Long.MAX_VALUE);
   }
 
-  /** pwritev of what remains in the direct buffers, of the first 64 at most. */
-  public long write(ByteBuffer[] srcs, long offset) {
-    return vectored(PWRITEV, srcs, offset);
+  /**
+   * pwritev of what remains in the direct buffers, of the first 64 at most.
+   *
+   * @param most how many bytes at most
+   */
+  public long write(ByteBuffer[] srcs, long offset, long most) {
+    return vectored(PWRITEV, srcs, offset, most);
   }
 
-  private long vectored(int number, ByteBuffer[] buffers, long offset) {
+  private long vectored(int number, ByteBuffer[] buffers, long offset, long most) {
     Scratch scratch = Scratch.get();
     int count = 0;
+    long left = most;
     for (ByteBuffer buffer : buffers) {
       if (buffer.hasRemaining()) {
-        vector(scratch.memory, count++, MemorySegment.ofBuffer(buffer));
-        if (count == MAX_VECTORS) {
+        MemorySegment bytes = MemorySegment.ofBuffer(buffer);
+        if (bytes.byteSize() > left) {
+          bytes = bytes.asSlice(0, left);
+        }
+        vector(scratch.memory, count++, bytes);
+        left -= bytes.byteSize();
+        if (count == MAX_VECTORS || left == 0) {
           break;
         }
       }

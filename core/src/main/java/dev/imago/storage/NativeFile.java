@@ -23,6 +23,13 @@ final class NativeFile implements HostFile {
   /** From this many bytes on a write is worth being waited for asleep. */
   private static final int LONG_WRITE = 128 << 10;
 
+  /**
+   * What is written into the page cache at a time. File systems take pages for it in runs as long
+   * as the write, and where memory has been handed out and back for a while, runs of 1 MiB cost up
+   * to six times the processor time of these (docs/performance.md); of 64 KiB, a tenth more.
+   */
+  private static final int PIECE = 256 << 10;
+
   private static final String CLOSED = "the storage is closed";
 
   private final String name;
@@ -230,10 +237,7 @@ final class NativeFile implements HostFile {
   }
 
   private void writeDirect(ByteBuffer src, long at) throws IOException {
-    boolean oneAtATime = cachedFile() && src.remaining() >= LONG_WRITE;
-    if (oneAtATime) {
-      longWrites.lock();
-    }
+    boolean oneAtATime = lockIfLong(src.remaining());
     try {
       writeAll(src, at);
     } finally {
@@ -241,6 +245,15 @@ final class NativeFile implements HostFile {
         longWrites.unlock();
       }
     }
+  }
+
+  /** Takes {@link #longWrites} for a write of so many bytes, if need be; whether it did. */
+  private boolean lockIfLong(long length) {
+    boolean oneAtATime = length >= LONG_WRITE && cachedFile();
+    if (oneAtATime) {
+      longWrites.lock();
+    }
+    return oneAtATime;
   }
 
   private void writeAll(ByteBuffer src, long at) throws IOException {
@@ -256,6 +269,11 @@ final class NativeFile implements HostFile {
   }
 
   private long writeOnce(ByteBuffer src, long at) throws IOException {
+    if (src.remaining() > PIECE && cachedFile()) {
+      long n = writeOnce(src.slice(src.position(), PIECE), at);
+      src.position(src.position() + (int) Math.max(n, 0));
+      return n;
+    }
     if (virtual != null && Thread.currentThread().isVirtual()) {
       return transfer(virtual, FileChannel::write, "write", src, at);
     }
@@ -272,15 +290,23 @@ final class NativeFile implements HostFile {
       HostFile.super.write(srcs, at);
       return;
     }
-    long next = at;
-    for (long left = Ranges.remaining(srcs); left > 0; ) {
-      long n = file.write(srcs, next);
-      if (n > 0) {
-        advance(srcs, n);
-        next += n;
-        left -= n;
-      } else {
-        retryOrFail(n, "write", left, next);
+    long length = Ranges.remaining(srcs);
+    boolean oneAtATime = lockIfLong(length);
+    try {
+      long next = at;
+      for (long left = length; left > 0; ) {
+        long n = file.write(srcs, next, cachedFile() ? PIECE : left);
+        if (n > 0) {
+          advance(srcs, n);
+          next += n;
+          left -= n;
+        } else {
+          retryOrFail(n, "write", left, next);
+        }
+      }
+    } finally {
+      if (oneAtATime) {
+        longWrites.unlock();
       }
     }
   }
@@ -290,10 +316,7 @@ final class NativeFile implements HostFile {
     if (!(source instanceof NativeFile from) || !cachedFile() || !from.cachedFile()) {
       return 0;
     }
-    boolean oneAtATime = length >= LONG_WRITE;
-    if (oneAtATime) {
-      longWrites.lock();
-    }
+    boolean oneAtATime = lockIfLong(length);
     try {
       long done = 0;
       while (done < length) {
