@@ -26,7 +26,7 @@ final class Allocator {
   private final HostCounts counts;
   private final RefcountBlocks blocks;
   private final MetadataMap map;
-  private final CompressedTail tail;
+  private final CompressedPlaces places;
   private final boolean reuse;
 
   /** No cluster below this one is free. */
@@ -43,7 +43,7 @@ final class Allocator {
       HostCounts counts,
       RefcountBlocks blocks,
       MetadataMap map,
-      CompressedTail tail,
+      CompressedPlaces places,
       boolean reuse) {
     this.name = name;
     this.metadata = metadata;
@@ -52,7 +52,7 @@ final class Allocator {
     this.counts = counts;
     this.blocks = blocks;
     this.map = map;
-    this.tail = tail;
+    this.places = places;
     this.reuse = reuse;
   }
 
@@ -132,18 +132,18 @@ final class Allocator {
   }
 
   /**
-   * Counts one reference more to the cluster of {@link CompressedTail}, if that is still at this
+   * Counts one reference more to the cluster of {@link CompressedPlaces}, if that is still at this
    * place.
    *
    * @return false if it is not, or if the count cannot be higher
    */
-  boolean addReference(CompressedTail.At place) throws IOException {
+  boolean addReference(CompressedPlaces.At place) throws IOException {
     long cluster = geometry.clusterIndex(place.hostOffset());
     while (true) {
       counts.require(cluster);
       metadata.lock();
       try {
-        if (!tail.isAt(place)) {
+        if (!places.has(place)) {
           return false;
         }
         if (counts.peek(cluster) != null) {
@@ -335,7 +335,7 @@ final class Allocator {
       throw counts.uncounted(cluster);
     }
     counts.set(cluster, now - 1);
-    tail.forget(cluster, 1);
+    places.forget(cluster, 1);
     if (now == 1 && reuse) {
       firstFree = Math.min(firstFree, cluster);
       freed++;
@@ -347,7 +347,7 @@ final class Allocator {
     for (long cluster = firstCluster; cluster < firstCluster + count; cluster++) {
       if (counts.peek(cluster) != null && counts.now(cluster) > 0) {
         counts.set(cluster, counts.now(cluster) - 1);
-        tail.forget(cluster, 1);
+        places.forget(cluster, 1);
         firstFree = Math.min(firstFree, cluster);
         freed++;
       }
@@ -373,7 +373,7 @@ final class Allocator {
   void reset() throws IOException {
     firstFree = 1;
     freed++;
-    tail.forgetAll();
+    places.forgetAll();
     counts.reset();
   }
 }

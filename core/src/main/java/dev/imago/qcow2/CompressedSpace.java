@@ -4,6 +4,7 @@ import dev.imago.qcow2.ondisk.Geometry;
 import dev.imago.storage.Storage;
 import java.io.IOException;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -19,7 +20,7 @@ final class CompressedSpace {
   private final Geometry geometry;
   private final Storage storage;
   private final Allocator allocator;
-  private final CompressedTail tail;
+  private final CompressedPlaces places;
 
   /** One place is looked for at a time, so that threads do not each begin a cluster. */
   private final ReentrantLock placing = new ReentrantLock();
@@ -29,7 +30,7 @@ final class CompressedSpace {
     this.geometry = metadata.geometry;
     this.storage = metadata.storage;
     this.allocator = metadata.allocator;
-    this.tail = metadata.tail;
+    this.places = metadata.places;
   }
 
   /**
@@ -41,7 +42,8 @@ final class CompressedSpace {
   long take(int length) throws IOException {
     placing.lock();
     try {
-      long hostOffset = append(length);
+      long hostOffset = fill(length);
+      hostOffset = hostOffset >= 0 ? hostOffset : append(length);
       return hostOffset >= 0 ? hostOffset : begin(length);
     } finally {
       placing.unlock();
@@ -55,36 +57,60 @@ final class CompressedSpace {
     allocator.giveBack(first, last - first + 1);
   }
 
+  /** Room that an earlier host cluster had left, or -1. */
+  private long fill(int length) throws IOException {
+    CompressedPlaces.At gap = place(() -> places.gap(length));
+    if (gap == null || !share(gap, length)) {
+      return -1;
+    }
+    change(() -> places.fill(gap, length));
+    return gap.hostOffset();
+  }
+
   /** Room behind the last compressed cluster, or -1. */
   private long append(int length) throws IOException {
-    CompressedTail.At place = tail();
-    if (place == null || place.hostOffset() + length > geometry.compressedLimit()) {
+    CompressedPlaces.At tail = place(places::tail);
+    if (tail == null) {
       return -1;
     }
-    if (!allocator.addReference(place)) {
-      return -1;
-    }
-    long hostOffset = place.hostOffset();
-    long cluster = geometry.clusterIndex(hostOffset);
+    long hostOffset = tail.hostOffset();
     long last = geometry.clusterIndex(hostOffset + length - 1);
-    if (last != cluster) {
-      boolean follows = false;
-      try {
-        follows = allocator.takeExactly(last);
-        if (follows) {
-          growOver(last);
-        }
-      } catch (IOException | RuntimeException e) {
-        allocator.giveBack(cluster, follows ? 2 : 1);
-        throw e;
+    boolean crosses = last != geometry.clusterIndex(hostOffset);
+    if (crosses && !allocator.takeExactly(last)) {
+      return -1;
+    }
+    boolean shares = false;
+    try {
+      if (crosses) {
+        growOver(last);
       }
-      if (!follows) {
-        allocator.giveBack(cluster, 1);
-        return -1;
+      shares = share(tail, length);
+    } finally {
+      if (crosses && !shares) {
+        allocator.giveBack(last, 1);
       }
     }
-    moveTo(place, hostOffset + length);
+    if (!shares) {
+      return -1;
+    }
+    change(
+        () -> {
+          // Given up meanwhile, it stays so.
+          if (places.has(tail)) {
+            places.moveTail(hostOffset + length);
+          }
+        });
     return hostOffset;
+  }
+
+  /** Counts one more compressed cluster to a place's host cluster; whether it can be there. */
+  private boolean share(CompressedPlaces.At place, int length) throws IOException {
+    boolean can =
+        place.hostOffset() + length <= geometry.compressedLimit() && allocator.addReference(place);
+    if (!can) {
+      change(() -> places.giveUp(place));
+    }
+    return can;
   }
 
   /** Room in a cluster of its own. */
@@ -101,26 +127,23 @@ final class CompressedSpace {
       allocator.giveBack(taken.firstCluster(), 1);
       throw e;
     }
-    moveTo(null, hostOffset + length);
+    change(() -> places.beginTail(hostOffset + length));
     return hostOffset;
   }
 
-  private CompressedTail.@Nullable At tail() {
+  private CompressedPlaces.@Nullable At place(Supplier<CompressedPlaces.@Nullable At> which) {
     metadata.lock();
     try {
-      return tail.at();
+      return which.get();
     } finally {
       metadata.unlock();
     }
   }
 
-  /** The next goes there, unless the place that this one follows was given up meanwhile. */
-  private void moveTo(CompressedTail.@Nullable At from, long hostOffset) {
+  private void change(Runnable change) {
     metadata.lock();
     try {
-      if (from == null || tail.isAt(from)) {
-        tail.moveTo(hostOffset);
-      }
+      change.run();
     } finally {
       metadata.unlock();
     }

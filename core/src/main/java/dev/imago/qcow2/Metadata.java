@@ -47,7 +47,7 @@ final class Metadata {
   final SliceCache l2;
   final MetadataMap map;
   final Quarantine quarantine;
-  final CompressedTail tail;
+  final CompressedPlaces places;
   final HostCounts counts;
   final RefcountBlocks blocks;
   final Allocator allocator;
@@ -80,7 +80,7 @@ final class Metadata {
     this.quarantineLimit = parts.options().quarantineBytes() >>> geometry.clusterBits();
     this.requests = new Requests(name);
     this.incompatible = new IncompatibleBits(storage, header);
-    this.tail = new CompressedTail(geometry);
+    this.places = new CompressedPlaces(geometry);
     this.l1 = parts.l1();
     this.reftable = parts.reftable();
     this.map = parts.map();
@@ -126,7 +126,7 @@ final class Metadata {
             name, lock, geometry, storage, reftable, refcounts, counts, map, quarantine);
     this.allocator =
         new Allocator(
-            name, lock, geometry, storage, counts, blocks, map, tail, parts.options().reuse());
+            name, lock, geometry, storage, counts, blocks, map, places, parts.options().reuse());
     for (int i = 0; i < TABLE_LOCKS; i++) {
       tableLocks[i] = new ReentrantLock();
     }
@@ -352,7 +352,7 @@ final class Metadata {
 
   /** Host clusters lose one reference each, as soon as that is safe. Under the metadata lock. */
   void freed(long firstCluster, long count) {
-    tail.forget(firstCluster, count);
+    places.forget(firstCluster, count);
     if (events.skipsQuarantine()) {
       allocator.lowerAtOnce(firstCluster, count);
     } else {
@@ -373,10 +373,10 @@ final class Metadata {
   }
 
   /** Compressed clusters begin somewhere else from now on: counts were lowered past quarantine. */
-  void forgetTail() {
+  void forgetPlaces() {
     lock.lock();
     try {
-      tail.forgetAll();
+      places.forgetAll();
     } finally {
       lock.unlock();
     }

@@ -473,7 +473,7 @@ final class Qcow2Image implements Image {
       change.run();
     } finally {
       inflated.forgetAll();
-      metadata.forgetTail();
+      metadata.forgetPlaces();
       metadata.durability.resumeLateCounts();
       requests.reopen();
     }

@@ -31,6 +31,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class CompressedWriteTest {
   private static final int CLUSTER = 65536;
@@ -216,6 +217,73 @@ class CompressedWriteTest {
       assertThat(encoded(image, 1 << 20).hostOffset() / CLUSTER).isNotEqualTo(shared);
     }
     Qemu.check(file).clean();
+  }
+
+  /** Files were 1 % longer: a host cluster whose neighbour was taken kept what room it had left. */
+  @Test
+  void whatRoomAHostClusterHasLeftIsFilledLater() throws Exception {
+    Path file = image("cluster_size=65536");
+    byte[] bytes = new byte[SIZE];
+    try (Image image = TestImages.open(file)) {
+      long gap = leaveAGap(image, bytes);
+      write(image, bytes, text(CLUSTER, 4), 3);
+      write(image, bytes, text(CLUSTER, 5), 4);
+
+      long third = encoded(image, 3L * CLUSTER).hostOffset();
+      assertThat(third).isGreaterThan(encoded(image, 0).hostOffset());
+      assertThat(third / CLUSTER).isEqualTo(gap);
+      assertThat(encoded(image, 4L * CLUSTER).hostOffset()).isGreaterThan(third);
+      assertThat(encoded(image, 4L * CLUSTER).hostOffset() / CLUSTER).isEqualTo(gap);
+      assertThat(TestImages.read(image, 0, SIZE)).isEqualTo(bytes);
+    }
+    Qemu.check(file).clean();
+    assertThat(Qemu.read(file, folder.resolve("raw"))).isEqualTo(bytes);
+  }
+
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void noRoomIsFilledOfAHostClusterThatWasFreed(boolean flush) throws Exception {
+    Path file = image("cluster_size=65536");
+    byte[] bytes = new byte[SIZE];
+    try (Image image = TestImages.open(file)) {
+      long gap = leaveAGap(image, bytes);
+      image.discard(0, CLUSTER, Discard.TO_ANY);
+      Arrays.fill(bytes, 0, CLUSTER, (byte) 0);
+      if (flush) {
+        image.flush();
+        image.flush();
+      }
+      byte[] plain = noise(CLUSTER);
+      image.write(ByteBuffer.wrap(plain), 5L * CLUSTER);
+      System.arraycopy(plain, 0, bytes, 5 * CLUSTER, CLUSTER);
+      write(image, bytes, text(CLUSTER, 4), 3);
+
+      assertThat(encoded(image, 3L * CLUSTER).hostOffset() / CLUSTER).isNotEqualTo(gap);
+      assertThat(TestImages.read(image, 0, SIZE)).isEqualTo(bytes);
+    }
+    Qemu.check(file).clean();
+    assertThat(Qemu.read(file, folder.resolve("raw"))).isEqualTo(bytes);
+  }
+
+  /**
+   * A short compressed cluster at 0, one that is stored as it is behind it, and one that is too
+   * long for the room between them; the number of the host cluster with that room.
+   */
+  private static long leaveAGap(Image image, byte[] bytes) throws IOException {
+    write(image, bytes, text(CLUSTER, 1), 0);
+    write(image, bytes, noise(CLUSTER), 1);
+    byte[] half = noise(CLUSTER);
+    Arrays.fill(half, 0, 2048, (byte) 0);
+    write(image, bytes, half, 2);
+    long first = encoded(image, 0).hostOffset() / CLUSTER;
+    assertThat(encoded(image, 2L * CLUSTER).hostOffset() / CLUSTER).isNotEqualTo(first);
+    return first;
+  }
+
+  private static void write(Image image, byte[] bytes, byte[] cluster, int number)
+      throws IOException {
+    compress(image, cluster, (long) number * CLUSTER);
+    System.arraycopy(cluster, 0, bytes, number * CLUSTER, CLUSTER);
   }
 
   @Test
