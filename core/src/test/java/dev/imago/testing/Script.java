@@ -320,7 +320,7 @@ public final class Script {
     }
   }
 
-  /** Compresses the clusters that a range touches; every eighth of them cannot become shorter. */
+  /** Compresses the clusters that a range touches. */
   private void compress(Range range) throws IOException {
     int cluster = image.clusterSize();
     long start = range.guestOffset() / cluster * cluster;
@@ -330,11 +330,7 @@ public final class Script {
     say("compress", whole);
     byte[] bytes = Stamp.bytes(seed, start, (int) whole.length(), version);
     for (int from = 0; from < bytes.length; from += cluster) {
-      byte[] noise = new byte[Math.min(cluster, bytes.length - from)];
-      if (random.nextInt(8) == 0) {
-        random.nextBytes(noise);
-        System.arraycopy(noise, 0, bytes, from, noise.length);
-      }
+      Stamp.roughen(bytes, from, Math.min(bytes.length, from + cluster), random);
     }
     ByteOracle.Change change = oracle.writing(start, bytes);
     ByteBuffer src = ByteBuffer.allocateDirect(bytes.length).put(bytes).flip();

@@ -1,6 +1,7 @@
 package dev.imago.testing;
 
 import java.nio.ByteBuffer;
+import java.util.random.RandomGenerator;
 
 /**
  * Sector contents that tell where they belong: every 16 bytes name the run's seed, the guest sector
@@ -34,6 +35,19 @@ public final class Stamp {
       filled += part;
     }
     return bytes;
+  }
+
+  /**
+   * Makes a range harder to compress: an eighth of all become nothing but noise, half of the others
+   * end with some, so that what they become has any length.
+   */
+  static void roughen(byte[] bytes, int from, int end, RandomGenerator random) {
+    int roll = random.nextInt(8);
+    if (roll < 4) {
+      byte[] noise = new byte[roll == 0 ? end - from : random.nextInt(end - from)];
+      random.nextBytes(noise);
+      System.arraycopy(noise, 0, bytes, end - noise.length, noise.length);
+    }
   }
 
   /**
