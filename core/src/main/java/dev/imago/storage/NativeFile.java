@@ -256,6 +256,11 @@ final class NativeFile implements HostFile {
     return oneAtATime;
   }
 
+  /** How much is written at a time from there on: up to the next multiple of a piece. */
+  private static int piece(long at) {
+    return PIECE - (int) (at & PIECE - 1);
+  }
+
   private void writeAll(ByteBuffer src, long at) throws IOException {
     long next = at;
     while (src.hasRemaining()) {
@@ -269,8 +274,9 @@ final class NativeFile implements HostFile {
   }
 
   private long writeOnce(ByteBuffer src, long at) throws IOException {
-    if (src.remaining() > PIECE && cachedFile()) {
-      long n = writeOnce(src.slice(src.position(), PIECE), at);
+    int piece = piece(at);
+    if (src.remaining() > piece && cachedFile()) {
+      long n = writeOnce(src.slice(src.position(), piece), at);
       src.position(src.position() + (int) Math.max(n, 0));
       return n;
     }
@@ -295,7 +301,7 @@ final class NativeFile implements HostFile {
     try {
       long next = at;
       for (long left = length; left > 0; ) {
-        long n = file.write(srcs, next, cachedFile() ? PIECE : left);
+        long n = file.write(srcs, next, cachedFile() ? piece(next) : left);
         if (n > 0) {
           advance(srcs, n);
           next += n;
