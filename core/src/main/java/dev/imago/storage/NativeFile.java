@@ -9,7 +9,6 @@ import java.nio.channels.ClosedChannelException;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -20,16 +19,6 @@ final class NativeFile implements HostFile {
   private static final int BOUNCE = 1 << 20;
   private static final long SECTOR = 4096;
 
-  /** From this many bytes on a write is worth being waited for asleep. */
-  private static final int LONG_WRITE = 128 << 10;
-
-  /**
-   * What is written into the page cache at a time. File systems take pages for it in runs as long
-   * as the write, and where memory has been handed out and back for a while, runs of 1 MiB cost up
-   * to six times the processor time of these (docs/performance.md); of 64 KiB, a tenth more.
-   */
-  private static final int PIECE = 256 << 10;
-
   private static final String CLOSED = "the storage is closed";
 
   private final String name;
@@ -37,11 +26,7 @@ final class NativeFile implements HostFile {
   private final boolean blockDevice;
   private final @Nullable VirtualChannel virtual;
 
-  /**
-   * Long writes into the page cache are done one at a time. File systems see to that themselves,
-   * but there the threads that wait keep their processors busy: a sixth of a conversion's time.
-   */
-  private final ReentrantLock longWrites = new ReentrantLock();
+  private final CachedWrites writes = new CachedWrites();
 
   private final boolean cached;
 
@@ -237,28 +222,14 @@ final class NativeFile implements HostFile {
   }
 
   private void writeDirect(ByteBuffer src, long at) throws IOException {
-    boolean oneAtATime = lockIfLong(src.remaining());
+    boolean oneAtATime = cachedFile() && writes.begin(src.remaining());
     try {
       writeAll(src, at);
     } finally {
       if (oneAtATime) {
-        longWrites.unlock();
+        writes.end();
       }
     }
-  }
-
-  /** Takes {@link #longWrites} for a write of so many bytes, if need be; whether it did. */
-  private boolean lockIfLong(long length) {
-    boolean oneAtATime = length >= LONG_WRITE && cachedFile();
-    if (oneAtATime) {
-      longWrites.lock();
-    }
-    return oneAtATime;
-  }
-
-  /** How much is written at a time from there on: up to the next multiple of a piece. */
-  private static int piece(long at) {
-    return PIECE - (int) (at & PIECE - 1);
   }
 
   private void writeAll(ByteBuffer src, long at) throws IOException {
@@ -274,7 +245,7 @@ final class NativeFile implements HostFile {
   }
 
   private long writeOnce(ByteBuffer src, long at) throws IOException {
-    int piece = piece(at);
+    int piece = CachedWrites.piece(at);
     if (src.remaining() > piece && cachedFile()) {
       long n = writeOnce(src.slice(src.position(), piece), at);
       src.position(src.position() + (int) Math.max(n, 0));
@@ -297,11 +268,11 @@ final class NativeFile implements HostFile {
       return;
     }
     long length = Ranges.remaining(srcs);
-    boolean oneAtATime = lockIfLong(length);
+    boolean oneAtATime = cachedFile() && writes.begin(length);
     try {
       long next = at;
       for (long left = length; left > 0; ) {
-        long n = file.write(srcs, next, cachedFile() ? piece(next) : left);
+        long n = file.write(srcs, next, cachedFile() ? CachedWrites.piece(next) : left);
         if (n > 0) {
           advance(srcs, n);
           next += n;
@@ -312,7 +283,7 @@ final class NativeFile implements HostFile {
       }
     } finally {
       if (oneAtATime) {
-        longWrites.unlock();
+        writes.end();
       }
     }
   }
@@ -322,7 +293,7 @@ final class NativeFile implements HostFile {
     if (!(source instanceof NativeFile from) || !cachedFile() || !from.cachedFile()) {
       return 0;
     }
-    boolean oneAtATime = lockIfLong(length);
+    boolean oneAtATime = cachedFile() && writes.begin(length);
     try {
       long done = 0;
       while (done < length) {
@@ -336,7 +307,7 @@ final class NativeFile implements HostFile {
       return done;
     } finally {
       if (oneAtATime) {
-        longWrites.unlock();
+        writes.end();
       }
     }
   }
