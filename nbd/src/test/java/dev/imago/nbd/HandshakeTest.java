@@ -334,7 +334,8 @@ class HandshakeTest {
 
       peer.request(CommandType.BLOCK_STATUS, 0, 1, 0, 4096);
 
-      assertThat(peer.pieces(1)).hasSize(1).first().hasFieldOrPropertyWithValue("error", 22);
+      assertThat(peer.pieces(1))
+          .containsExactly(new Chunk.Failed(22, "CMD_BLOCK_STATUS not negotiated", -1));
     }
   }
 
