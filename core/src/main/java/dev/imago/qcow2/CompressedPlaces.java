@@ -16,7 +16,7 @@ import org.jspecify.annotations.Nullable;
  */
 final class CompressedPlaces {
   /** So many gaps are remembered, those with the most room. */
-  static final int GAPS = 32;
+  private static final int GAPS = 32;
 
   private final Geometry geometry;
   private final List<At> gaps = new ArrayList<>();

@@ -8,8 +8,9 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Finds places for compressed clusters: one behind the other, several to a host cluster, each of
- * which counts one reference for every compressed cluster that touches it.
+ * Finds places for compressed clusters: in what room earlier host clusters have left, else one
+ * behind the other, several to a host cluster, each of which counts one reference for every
+ * compressed cluster that touches it.
  *
  * <p>Spec: qcow2 digest, 12.4.
  */
