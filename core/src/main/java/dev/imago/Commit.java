@@ -4,13 +4,11 @@ import dev.imago.image.Image;
 import dev.imago.image.Image.Discard;
 import dev.imago.image.Progress;
 import dev.imago.image.References;
-import dev.imago.internal.Buffers;
 import dev.imago.storage.Storage.Preallocation;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
@@ -192,28 +190,11 @@ public final class Commit {
     var plan =
         new CopyPlan(
             List.of(top), 0, top.size(), layers, false, false, false, chunk, progress, null);
-    var writer = new CopyWriter(target, false, 0, false, false, null);
+    var writer = new CopyWriter(target, false, 0, false, CopyOrder.FREE, null);
     var pace = new Pace(bytesPerSecond);
     plan.finished(0);
-    Workers.run("imago-commit", parallelism, workers -> work(workers, plan, writer, pace, chunk));
+    Workers.run("imago-commit", parallelism, workers -> writer.work(workers, plan, pace, chunk));
     target.flush();
-  }
-
-  private static void work(Workers workers, CopyPlan plan, CopyWriter writer, Pace pace, int chunk)
-      throws IOException {
-    try (Buffers.Lease lease = Buffers.take(chunk)) {
-      List<CopyPlan.Piece> batch = new ArrayList<>();
-      while (!workers.stopped() && plan.draw(batch) >= 0) {
-        long bytes = batch.stream().mapToLong(CopyPlan.Piece::length).sum();
-        pace.await(CopyPlan.Piece.data(batch));
-        try (CopyWriter.Job job = writer.job(lease.buffer())) {
-          job.prepare(batch);
-          job.place();
-          job.write();
-        }
-        plan.finished(bytes);
-      }
-    }
   }
 
   /** Everything shows through from below again, cluster by cluster. */

@@ -5,7 +5,6 @@ import dev.imago.image.LuksOptions;
 import dev.imago.image.Progress;
 import dev.imago.image.References;
 import dev.imago.image.SyncMode;
-import dev.imago.internal.Buffers;
 import dev.imago.qcow2.BitmapInfo;
 import dev.imago.qcow2.Qcow2;
 import java.io.IOException;
@@ -292,7 +291,7 @@ public final class Convert {
       LuksOptions luks = options.luks();
       Image image = made.open(luks == null ? how : how.key(luks.secret()));
       try {
-        copy(image, options.backingFile() == null, deterministic && image.clusterSize() > 1);
+        copy(image, options.backingFile() == null, order(image, luks != null));
       } catch (IOException | RuntimeException e) {
         Closing.after(e, image);
         throw e;
@@ -310,7 +309,7 @@ public final class Convert {
   public void to(Image target) throws IOException {
     requireOffloadable();
     List<BitmapInfo> wanted = bitmapsToCopy();
-    copy(target, targetIsZero, false);
+    copy(target, targetIsZero, CopyOrder.FREE);
     target.flush();
     copyBitmaps(wanted, target);
   }
@@ -429,7 +428,17 @@ public final class Convert {
     }
   }
 
-  private void copy(Image target, boolean zero, boolean inOrder) throws IOException {
+  /**
+   * How a new target is filled. Encryption is a part of a write, and takes longer than the rest.
+   */
+  private CopyOrder order(Image target, boolean encrypted) {
+    if (deterministic && target.clusterSize() > 1) {
+      return CopyOrder.PLACES;
+    }
+    return direct || compressed || encrypted ? CopyOrder.FREE : CopyOrder.WRITES;
+  }
+
+  private void copy(Image target, boolean zero, CopyOrder order) throws IOException {
     if (sources.contains(target)) {
       throw new IllegalArgumentException(target.name() + " is both source and target");
     }
@@ -458,43 +467,14 @@ public final class Convert {
           "%s has %d bytes, the sources have %d"
               .formatted(target.name(), target.size(), plan.total()));
     }
-    var writer = new CopyWriter(target, zero, sparseSize, compressed, inOrder, salvage);
-    var turns = new Turns(inOrder);
+    var writer = new CopyWriter(target, zero, sparseSize, compressed, order, salvage);
     var pace = new Pace(bytesPerSecond);
     plan.finished(0);
-    Workers.run(
-        "imago-convert", threads(), workers -> work(workers, plan, writer, turns, pace, chunk));
+    Workers.run("imago-convert", threads(), workers -> writer.work(workers, plan, pace, chunk));
   }
 
   private int threads() {
     int processors = Runtime.getRuntime().availableProcessors();
     return parallelism > 0 ? parallelism : Math.clamp(processors, 1, compressed ? 16 : 4);
-  }
-
-  private static void work(
-      Workers workers, CopyPlan plan, CopyWriter writer, Turns turns, Pace pace, int chunk)
-      throws IOException {
-    try (Buffers.Lease lease = Buffers.take(chunk)) {
-      List<CopyPlan.Piece> batch = new ArrayList<>();
-      while (!workers.stopped()) {
-        long number = plan.draw(batch);
-        if (number < 0) {
-          break;
-        }
-        pace.await(CopyPlan.Piece.data(batch));
-        try (CopyWriter.Job job = writer.job(lease.buffer())) {
-          job.prepare(batch);
-          if (!turns.take(number, job::place)) {
-            return;
-          }
-          job.write();
-        }
-        plan.finished(batch.stream().mapToLong(CopyPlan.Piece::length).sum());
-      }
-    } catch (IOException | RuntimeException | Error e) {
-      workers.fail(e);
-      turns.abandon();
-      throw e;
-    }
   }
 }

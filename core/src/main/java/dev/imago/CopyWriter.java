@@ -21,7 +21,8 @@ final class CopyWriter {
   private final Image target;
   private final boolean targetIsZero;
   private final boolean compressed;
-  private final boolean inOrder;
+  private final CopyOrder order;
+  private final Turns turns;
   private final int cluster;
   private final int unit;
   private final int shortest;
@@ -36,8 +37,8 @@ final class CopyWriter {
    * @param targetIsZero whether zeroes need not be written
    * @param sparseSize the shortest run of zeroes that is not written as data; 0 for none
    * @param compressed whether data is compressed
-   * @param inOrder whether {@link Job#place} alone decides where the target keeps anything; for new
-   *     targets
+   * @param order with {@link CopyOrder#PLACES} {@link Job#place} alone decides where the target
+   *     keeps anything; for new targets
    * @param salvage takes what cannot be read; null if that ends the copy
    */
   CopyWriter(
@@ -45,13 +46,14 @@ final class CopyWriter {
       boolean targetIsZero,
       int sparseSize,
       boolean compressed,
-      boolean inOrder,
+      CopyOrder order,
       @Nullable Salvage salvage) {
     this.salvage = salvage;
     this.target = target;
     this.targetIsZero = targetIsZero;
     this.compressed = compressed;
-    this.inOrder = inOrder;
+    this.order = order;
+    this.turns = new Turns(order != CopyOrder.FREE);
     this.cluster = target.clusterSize();
     // Zeroes in a part of a cluster that holds something else cost more than data would.
     int least = targetIsZero && !compressed ? 0 : cluster;
@@ -62,19 +64,40 @@ final class CopyWriter {
   }
 
   /**
-   * Begins a job.
+   * Does a worker's part of a copy: batches, until none is left.
    *
-   * @param buffer for its data; as long as the longest batch with data, and nobody else's meanwhile
+   * @param chunk in bytes; as long as the longest batch with data
    */
-  Job job(ByteBuffer buffer) {
-    return new Job(buffer);
+  void work(Workers workers, CopyPlan plan, Pace pace, int chunk) throws IOException {
+    try (Buffers.Lease lease = Buffers.take(chunk)) {
+      List<Piece> batch = new ArrayList<>();
+      while (!workers.stopped()) {
+        long number = plan.draw(batch);
+        if (number < 0) {
+          break;
+        }
+        pace.await(Piece.data(batch));
+        try (Job job = new Job(lease.buffer())) {
+          job.prepare(batch);
+          if (!turns.take(number, job::place)) {
+            return;
+          }
+          job.write();
+        }
+        plan.finished(batch.stream().mapToLong(Piece::length).sum());
+      }
+    } catch (IOException | RuntimeException | Error e) {
+      workers.fail(e);
+      turns.abandon();
+      throw e;
+    }
   }
 
   /**
    * One batch on its way: prepared, then placed, then written. Closing gives back what was placed
    * and not written.
    */
-  final class Job implements Closeable {
+  private final class Job implements Closeable {
     private final ByteBuffer buffer;
     private final List<CopyStep> zeroes = new ArrayList<>();
     private final List<CopyStep> data = new ArrayList<>();
@@ -145,8 +168,9 @@ final class CopyWriter {
         from = whole; // a raw image looks at what is written to its first sector
       }
       long to = end == target.size() ? end : end / whole * whole;
-      // In order, nothing may depend on the moment when that was found out.
-      if (from >= to || !inOrder && !offload.get()) {
+      // Placed in order, nothing may depend on the moment when that was found out.
+      boolean placedFirst = order == CopyOrder.PLACES;
+      if (from >= to || !placedFirst && !offload.get()) {
         copy(piece);
         return;
       }
@@ -155,15 +179,16 @@ final class CopyWriter {
       }
       Piece middle = piece.behind(from - start).head(to - from);
       ByteBuffer own = buffer.clear().slice((int) (from - base), (int) (to - from));
-      data.add(new CopyStep.Offloaded(target, middle, own, inOrder, offload));
+      data.add(new CopyStep.Offloaded(target, middle, own, placedFirst, offload));
       if (end > to) {
         copy(piece.behind(to - start));
       }
     }
 
     private CopyStep step(List<int[]> together) {
-      if (!inOrder) {
-        return new CopyStep.Plain(target, buffer, base, together, false);
+      if (order != CopyOrder.PLACES) {
+        boolean atOnce = order == CopyOrder.WRITES;
+        return new CopyStep.Plain(target, buffer, base, together, atOnce);
       }
       // Between runs of one cluster there may be zeroes of a step before: then each needs a
       // reservation of its own, of which a cluster can have one at a time.

@@ -3,6 +3,7 @@ package dev.imago;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.imago.image.Extent;
 import dev.imago.image.Image;
 import dev.imago.image.Mapping;
 import dev.imago.image.References;
@@ -219,6 +220,27 @@ class ConvertTest {
     assertThat(allocated(sparse)).isEqualTo(2 * 65536);
     assertThat(allocated(full)).isEqualTo(4 << 20);
     assertThat(allocated(folder.resolve("r"))).isEqualTo(4 << 20);
+  }
+
+  /**
+   * The chunks of several threads used to lie in the file as the threads happened to write them.
+   */
+  @Test
+  void aCopyLiesInItsFileInTheOrderOfTheDisk() throws Exception {
+    Path raw = Disks.raw(folder.resolve("a.raw"), Disks.random(11, 24 << 20));
+    Path qcow2 = folder.resolve("b.qcow2");
+
+    convert(raw, "raw", c -> c.parallelism(8), qcow2, CreateOptions.of("qcow2", 0));
+
+    try (Image image = Images.openReadOnly(qcow2, References.deny())) {
+      assertThat(
+              image
+                  .extents(0, image.size())
+                  .map(Extent::mapping)
+                  .filter(Mapping.Data.class::isInstance)
+                  .map(mapping -> ((Mapping.Data) mapping).hostOffset()))
+          .isSorted();
+    }
   }
 
   private static long allocated(Path file) throws IOException {

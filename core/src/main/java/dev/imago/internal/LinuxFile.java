@@ -76,6 +76,7 @@ public final class LinuxFile {
   private static final int FTRUNCATE = X86 ? 77 : 46;
   private static final int OPENAT = X86 ? 257 : 56;
   private static final int FADVISE = X86 ? 221 : 223;
+  private static final int FSTATFS = X86 ? 138 : 44;
   private static final int FALLOCATE = X86 ? 285 : 47;
   private static final int PREADV = X86 ? 295 : 69;
   private static final int PWRITEV = X86 ? 296 : 70;
@@ -169,6 +170,13 @@ public final class LinuxFile {
     } finally {
       leave();
     }
+  }
+
+  /** The magic number of the file system that this file is in, from fstatfs. */
+  public long fileSystemType() {
+    Scratch scratch = Scratch.get();
+    long r = onFd(FSTATFS, scratch.segment, 0, 0, 0, 0);
+    return r < 0 ? r : scratch.memory.getLong(0);
   }
 
   private static @Nullable Stat statx(int at, MemorySegment name, int flags) {

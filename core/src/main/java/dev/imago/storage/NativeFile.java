@@ -26,7 +26,7 @@ final class NativeFile implements HostFile {
   private final boolean blockDevice;
   private final @Nullable VirtualChannel virtual;
 
-  private final CachedWrites writes = new CachedWrites();
+  private final CachedWrites writes;
 
   private final boolean cached;
 
@@ -48,6 +48,7 @@ final class NativeFile implements HostFile {
     this.name = name;
     this.cached = cached;
     this.file = file;
+    this.writes = new CachedWrites(file);
     this.blockDevice = blockDevice;
     this.virtual = virtual;
   }
@@ -222,7 +223,7 @@ final class NativeFile implements HostFile {
   }
 
   private void writeDirect(ByteBuffer src, long at) throws IOException {
-    boolean oneAtATime = cachedFile() && writes.begin(src.remaining());
+    boolean oneAtATime = cachedFile() && writes.begin(at, src.remaining());
     try {
       writeAll(src, at);
     } finally {
@@ -268,7 +269,7 @@ final class NativeFile implements HostFile {
       return;
     }
     long length = Ranges.remaining(srcs);
-    boolean oneAtATime = cachedFile() && writes.begin(length);
+    boolean oneAtATime = cachedFile() && writes.begin(at, length);
     try {
       long next = at;
       for (long left = length; left > 0; ) {
@@ -293,7 +294,7 @@ final class NativeFile implements HostFile {
     if (!(source instanceof NativeFile from) || !cachedFile() || !from.cachedFile()) {
       return 0;
     }
-    boolean oneAtATime = cachedFile() && writes.begin(length);
+    boolean oneAtATime = cachedFile() && writes.begin(at, length);
     try {
       long done = 0;
       while (done < length) {

@@ -104,6 +104,23 @@ class FileStorageSpaceTest {
     }
   }
 
+  /** Their blocks are asked for first, and no others. */
+  @Test
+  void longWritesTakeTheSpaceThatTheyFill() throws Exception {
+    try (Storage storage = FileStorage.create(file(), Options.readWrite())) {
+      storage.write(ones(MIB), 0);
+      storage.write(
+          new ByteBuffer[] {ByteBuffer.allocateDirect(MIB / 2), ByteBuffer.allocateDirect(MIB)},
+          3L * MIB);
+
+      assertThat(storage.size()).isEqualTo(4 * MIB + MIB / 2);
+      assertThat(hostBytes()).isBetween(2L * MIB + MIB / 2, 2L * MIB + MIB / 2 + 65536);
+      assertThat(storage.run(0, 8 * MIB)).isEqualTo(new Run(true, MIB));
+      assertThat(storage.run(MIB, 8 * MIB)).isEqualTo(new Run(false, 2 * MIB));
+      assertThat(storage.run(3 * MIB, 8 * MIB)).isEqualTo(new Run(true, MIB + MIB / 2));
+    }
+  }
+
   @Test
   void sparseZeroesAreAHoleAndAllocatedOnesAreNot() throws Exception {
     try (Storage storage = FileStorage.create(file(), Options.readWrite())) {
