@@ -14,18 +14,21 @@ import java.util.regex.Pattern;
  *
  * <p>Each round runs every program once; the order is another one each time. What a program writes
  * is deleted before and after each run and the disk is let come to rest, outside the measured time:
- * otherwise a program pays for what the one before it wrote. An empty Java program, started just as
- * Imago is, runs in every round of the short cases.
+ * otherwise a program pays for what the one before it wrote. Before a long run that makes a file,
+ * memory is full ({@link FullMemory}). An empty Java program, started just as Imago is, runs in
+ * every round of the short cases.
  */
 final class Compete {
   private final Options options;
   private final Inputs inputs;
+  private final FullMemory memory;
   private final StringBuilder report = new StringBuilder();
   private final List<Chart.Bar> bars = new ArrayList<>();
 
   private Compete(Options options) {
     this.options = options;
     this.inputs = new Inputs(options.folder, options.quick);
+    this.memory = new FullMemory(options.folder.resolve("hole"));
   }
 
   /** What the script hands over, and what the user asked for. */
@@ -154,15 +157,16 @@ final class Compete {
 
   private Report.Line measure(Case which) throws IOException {
     List<String> words = which.words().make();
+    boolean fillsMemory = which.output() == Made.FILE && !which.shortRun() && !options.quick;
     List<Entrant> entrants = new ArrayList<>();
     for (List<String> tuning : which.tunings()) {
       List<String> command = Case.command(List.of("qemu-img"), tuning, words);
-      entrants.add(new Entrant(String.join(" ", tuning), command, which.output()));
+      entrants.add(new Entrant(String.join(" ", tuning), command, which.output(), fillsMemory));
     }
     List<String> ourCommand = Case.command(options.imago, List.of(), words);
-    var imago = new Entrant("", ourCommand, which.output());
+    var imago = new Entrant("", ourCommand, which.output(), fillsMemory);
     entrants.add(imago);
-    var empty = new Entrant("", options.empty, Made.NOTHING);
+    var empty = new Entrant("", options.empty, Made.NOTHING, false);
     if (which.shortRun()) {
       entrants.add(empty);
     }
@@ -193,9 +197,10 @@ final class Compete {
   }
 
   /** A program in a case, and what its runs have cost. */
-  private record Entrant(String options, List<String> command, Made output, Samples samples) {
-    Entrant(String options, List<String> command, Made output) {
-      this(options, command, output, new Samples());
+  private record Entrant(
+      String options, List<String> command, Made output, boolean fillsMemory, Samples samples) {
+    Entrant(String options, List<String> command, Made output, boolean fillsMemory) {
+      this(options, command, output, fillsMemory, new Samples());
     }
   }
 
@@ -229,6 +234,9 @@ final class Compete {
     }
     // What is printed may be long, and to cut it off takes its time.
     Files.deleteIfExists(out);
+    if (entrant.fillsMemory) {
+      memory.fill();
+    }
     T answer = measurement.run(command, out, err);
     if (entrant.output == Made.FILE) {
       entrant.samples.made(Files.size(target));
