@@ -17,11 +17,14 @@ import java.util.regex.Pattern;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.EnabledIfSystemProperty;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
  * Long writes into a file of ext4 ask for their blocks first; what is seen of a file is the same.
+ * On file systems of their own, which need a loop device and the right to mount it.
  */
+@EnabledIfSystemProperty(named = "imago.long", matches = "true")
 class BlocksAtOnceTest {
   private static final int MIB = 1 << 20;
   private static final int BLOCK = 4096;
