@@ -38,22 +38,22 @@ final class CachedWrites {
    *
    * @return whether {@link #end} must follow
    */
-  boolean begin(long at, long length) {
+  boolean begin(long length) {
     boolean takes = length >= LONG;
     if (takes) {
       turn.lock();
-      reserve(at, length);
     }
     return takes;
   }
 
   /**
-   * Asks for a long write's blocks at once. Ext4 otherwise promises each block of 4 KiB by itself
-   * as it is written, and keeps a record of each: a tenth of a conversion's processor time. Other
-   * file systems do not gain by it, and some lose (tmpfs clears the pages, Btrfs stops to compress
-   * them): docs/decisions/0044. Whether it works does not matter, as the write says what is wrong.
+   * Asks for a long write's blocks at once, in its turn. Ext4 otherwise promises each block of 4
+   * KiB by itself as it is written, and keeps a record of each: a tenth of a conversion's processor
+   * time. Other file systems do not gain by it, and some lose (tmpfs clears the pages, Btrfs stops
+   * to compress them): docs/decisions/0044. Whether it works does not matter, as the write says
+   * what is wrong.
    */
-  private void reserve(long at, long length) {
+  void reserve(long at, long length) {
     if (reserves == null) {
       reserves = file.fileSystemType() == EXT4;
     }

@@ -223,8 +223,11 @@ final class NativeFile implements HostFile {
   }
 
   private void writeDirect(ByteBuffer src, long at) throws IOException {
-    boolean oneAtATime = cachedFile() && writes.begin(at, src.remaining());
+    boolean oneAtATime = cachedFile() && writes.begin(src.remaining());
     try {
+      if (oneAtATime) {
+        writes.reserve(at, src.remaining());
+      }
       writeAll(src, at);
     } finally {
       if (oneAtATime) {
@@ -269,8 +272,11 @@ final class NativeFile implements HostFile {
       return;
     }
     long length = Ranges.remaining(srcs);
-    boolean oneAtATime = cachedFile() && writes.begin(at, length);
+    boolean oneAtATime = cachedFile() && writes.begin(length);
     try {
+      if (oneAtATime) {
+        writes.reserve(at, length);
+      }
       long next = at;
       for (long left = length; left > 0; ) {
         long n = file.write(srcs, next, cachedFile() ? CachedWrites.piece(next) : left);
@@ -294,7 +300,7 @@ final class NativeFile implements HostFile {
     if (!(source instanceof NativeFile from) || !cachedFile() || !from.cachedFile()) {
       return 0;
     }
-    boolean oneAtATime = cachedFile() && writes.begin(at, length);
+    boolean oneAtATime = cachedFile() && writes.begin(length);
     try {
       long done = 0;
       while (done < length) {

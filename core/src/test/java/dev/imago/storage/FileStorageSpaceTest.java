@@ -121,6 +121,17 @@ class FileStorageSpaceTest {
     }
   }
 
+  /** What the host does not copy is not asked for either: it may be any length. */
+  @Test
+  void aCopyOfNothingTakesNoSpace() throws Exception {
+    try (Storage source = FileStorage.create(folder.resolve("empty"), Options.readWrite());
+        Storage storage = FileStorage.create(file(), Options.readWrite())) {
+      assertThat(storage.copyFrom(source, 0, 0, 8 * MIB)).isZero();
+
+      assertThat(hostBytes()).isZero();
+    }
+  }
+
   @Test
   void sparseZeroesAreAHoleAndAllocatedOnesAreNot() throws Exception {
     try (Storage storage = FileStorage.create(file(), Options.readWrite())) {

@@ -127,6 +127,27 @@ class BlocksAtOnceTest {
     }
   }
 
+  /** Ext2 by ext4's driver: the same number, and no extents. */
+  @Test
+  void aFileSystemThatCannotIsNotAskedAgain() throws Exception {
+    Path disk = folder.resolve("disk2");
+    Path other = Files.createDirectory(folder.resolve("mount2"));
+    Tool.run("truncate", "-s", 32 * MIB, disk).ok();
+    Tool.run("mkfs.ext2", "-q", disk).ok();
+    Tool.run("mount", "-o", "loop", disk, other).ok();
+    try {
+      Path source = folder.resolve("a.raw");
+      byte[] bytes = new byte[4 * MIB];
+      new Random(4).nextBytes(bytes);
+      Files.write(source, bytes);
+
+      assertThat(asks(source, other.resolve("b"), folder.resolve("trace"))).isEqualTo(1);
+      assertThat(Files.mismatch(source, other.resolve("b"))).isEqualTo(-1);
+    } finally {
+      Tool.run("umount", other).ok();
+    }
+  }
+
   private static long asks(Path source, Path target, Path trace) throws Exception {
     Tool.run(
             "strace",
